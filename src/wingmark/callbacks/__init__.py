@@ -1,0 +1,5 @@
+"""What happens around training and testing."""
+
+from wingmark.callbacks.prediction_writer import PredictionWriter
+
+__all__ = ["PredictionWriter"]

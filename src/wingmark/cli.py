@@ -1,0 +1,169 @@
+"""`wingmark fit | validate | test | predict`: LightningCLI with our module, our data and one folder per run."""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from wingmark.callbacks import PredictionWriter
+from wingmark.data import LandmarkDataModule
+from wingmark.files import whole_file
+from wingmark.model import LandmarkModule
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the resolved config to `config.yaml` in the run folder when fitting starts, and to the loggers."""
+
+    def __init__(self, *args: Any, folder: Path, **kwargs: Any) -> None:
+        super().__init__(*args, save_to_log_dir=False, **kwargs)
+        self.folder = folder
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        with whole_file(self.folder / "config.yaml") as path:
+            path.write_text(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger):  # config.yaml already lies beside its file
+                logger.log_hyperparams(self.config.as_dict())
+
+
+class LandmarkCLI(LightningCLI):
+    """The command line. Every run lives in one folder, `<runs>/<name>`."""
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            LandmarkModule,
+            LandmarkDataModule,
+            save_config_callback=SaveRunConfig,
+            seed_everything_default=0,
+            args=args,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str | None, help="folder of this run; default: the recipe's name and the time"
+        )
+        parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+        for key in ("schema", "protocol", "crop_size"):
+            parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        commands = LightningCLI.subcommands()
+        commands["test"].add("verbose")  # our own table says more than Lightning's
+        commands["predict"].add("return_predictions")  # they are written to a file
+        return commands
+
+    def test(self, **kwargs: Any) -> None:
+        self.trainer.test(**kwargs, verbose=False)
+
+    def predict(self, **kwargs: Any) -> None:
+        self.trainer.predict(**kwargs, return_predictions=False)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint brings weights, never settings: the config and the command line decide."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        config.name = config.name or self._default_name(config)
+        self.folder = Path(config.runs) / config.name
+        throwaway = bool(config.trainer.fast_dev_run)
+        if self.subcommand == "fit" and not throwaway and config.ckpt_path is None:
+            self._refuse_existing_run()
+        config.trainer.default_root_dir = str(self.folder)
+        self.save_config_kwargs = {"folder": self.folder}
+        self.trainer_defaults["callbacks"] = [PredictionWriter(self.folder)]
+        if self.subcommand == "fit" and not throwaway:
+            self.trainer_defaults["callbacks"].append(
+                ModelCheckpoint(
+                    self.folder / "checkpoints",
+                    filename="best",
+                    monitor="val/nme",
+                    save_last=True,
+                    enable_version_counter=False,
+                )
+            )
+            self._place_loggers(config)
+        elif config.trainer.logger is None:
+            config.trainer.logger = False
+
+    def _default_name(self, config: Namespace) -> str:
+        # Processes that Lightning starts for DDP run this again, later: they take the name from the first one.
+        recipe = Path(str(config.config[-1])).stem if config.get("config") else "run"
+        return os.environ.setdefault("WINGMARK_RUN_NAME", f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+    @rank_zero_only
+    def _refuse_existing_run(self) -> None:
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(
+                f"{self.folder} already holds a run; choose another --name, resume it with "
+                f"--ckpt_path {self.folder}/checkpoints/last.ckpt, or delete the folder"
+            )
+
+    def _place_loggers(self, config: Namespace) -> None:
+        """Curves always go to `logs/` in the run folder; loggers of the config write there too."""
+        wanted = config.trainer.logger
+        loggers = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, Namespace) else []
+        for logger in loggers:
+            if logger.init_args.get("save_dir") == ".":
+                logger.init_args.save_dir = str(self.folder)
+            if "name" in logger.init_args and logger.init_args.name in (None, "lightning_logs"):
+                logger.init_args.name = config.name
+        csv = {
+            "class_path": "pytorch_lightning.loggers.CSVLogger",
+            "init_args": {"save_dir": str(self.folder), "name": "logs"},
+        }
+        config.trainer.logger = [*loggers, csv] if wanted is not False else False
+
+    def after_instantiate_classes(self) -> None:
+        # What `run.load` needs to build this model again, as plain values.
+        dump = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        self.model.config = yaml.safe_load(dump)["model"]
+
+
+def of_run(args: list[str]) -> list[str]:
+    """Replace `--run RUN` by the config, best checkpoint, name and place of that run; later arguments win."""
+    if "--run" not in args:
+        return args
+    position = args.index("--run")
+    if position + 1 == len(args):
+        raise ValueError("--run needs the folder of a run, for example --run runs/demo")
+    run = Path(args[position + 1])
+    config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
+    for path in (config, weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
+    command, rest = args[:1], args[1:position] + args[position + 2 :]
+    place = ["--name", run.name, "--runs", str(run.parent)]
+    return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]
+
+
+def main(args: list[str] | None = None) -> LandmarkCLI | None:
+    """The `wingmark` command. Errors in data or config end in one sentence; WINGMARK_DEBUG=1 shows where they arose."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("wingmark").setLevel(logging.INFO)
+    try:
+        return LandmarkCLI(of_run(sys.argv[1:] if args is None else args))
+    except (ValueError, OSError) as error:
+        if os.environ.get("WINGMARK_DEBUG"):
+            raise
+        # A loader process wraps the sentence into its own traceback: the last line is ours.
+        sys.exit(f"wingmark: {str(error).strip().splitlines()[-1]}")
+
+
+if __name__ == "__main__":
+    main()

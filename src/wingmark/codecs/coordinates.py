@@ -1,0 +1,26 @@
+"""Regression: the network gives the landmarks themselves."""
+
+import torch
+from torch import Tensor
+
+from wingmark.codecs.codec import Codec
+from wingmark.schema import LandmarkSchema
+
+
+class Coordinates(Codec):
+    """Pixels of the crop, for landmarks outside of it too. Weight (B, K, 1) is `valid`; no score."""
+
+    kind = "coordinates"
+
+    def __init__(self, *, schema: LandmarkSchema) -> None:
+        self.outputs = 2 * schema.num_landmarks
+
+    def encode(
+        self, landmarks_crop: Tensor, valid: Tensor, output_shape: torch.Size, crop_size: int
+    ) -> tuple[Tensor, Tensor]:
+        self.check(output_shape)
+        return landmarks_crop.detach().float(), valid[..., None].float()
+
+    def decode(self, output: Tensor, crop_size: int) -> tuple[Tensor, None]:
+        self.check(output.shape)
+        return output.float(), None

@@ -1,0 +1,6 @@
+"""Sources on disk, samples, loaders."""
+
+from wingmark.data.datamodule import LandmarkDataModule
+from wingmark.data.holdout import Holdout
+
+__all__ = ["Holdout", "LandmarkDataModule"]

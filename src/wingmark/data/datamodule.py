@@ -1,0 +1,158 @@
+"""The LightningDataModule for landmark data sets."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from wingmark import protocol as protocols
+from wingmark.data.dataset import FaceDataset
+from wingmark.data.holdout import Holdout, split_faces
+from wingmark.data.regions import Regions
+from wingmark.data.samplers import FaceSampler
+from wingmark.data.sources.source import Source, Split
+from wingmark.protocol import Protocol
+from wingmark.schema import LandmarkSchema
+from wingmark.transforms import GeometryJitter, Photometric, PhotometricTransform
+from wingmark.types import Face
+
+log = logging.getLogger(__name__)
+
+
+class LandmarkDataModule(LightningDataModule):
+    """Faces of a source as batches for fit, validate, test and predict.
+
+    Args:
+        source: the data set on disk.
+        protocol: the name of a built-in protocol, or its fields; it says which box and margin make the crop.
+        crop_size: side of the square network input in pixels.
+        geometry: random rotation, scale, shift and flip of training crops.
+        photometric: albumentations transforms for training crops, applied in this order.
+        batch_size: faces per process and step.
+        num_workers: loader processes per training process.
+        holdout: the share of the training faces that becomes validation and test where the source has none.
+        cache: a folder in which faces cut out of their images are kept, so that images are decoded once.
+        seed: of the order and the augmentation; the command line takes it from `seed_everything`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        protocol: str | Protocol,
+        crop_size: int = 128,
+        geometry: GeometryJitter | None = None,
+        photometric: Sequence[PhotometricTransform] = (),
+        batch_size: int = 32,
+        num_workers: int = 2,
+        holdout: Holdout | None = None,
+        cache: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        # A rank without faces is served one (see FaceSampler), so lengths need not agree.
+        self.source, self.crop_size, self.geometry = source, crop_size, geometry
+        self.protocol: Protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
+        self.protocol.check(self.schema)
+        self.photometric = Photometric(photometric) if photometric else None
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.holdout, self.cache = holdout or Holdout(), cache
+        self._faces: dict[Split, list[Face]] | None = None
+        self._datasets: dict[Split, FaceDataset] = {}
+
+    @property
+    def schema(self) -> LandmarkSchema:
+        return self.source.schema
+
+    def faces(self, split: Split) -> list[Face]:
+        """The faces of a split; ValueError with the way out where there are none."""
+        if self._faces is None:
+            self._faces = split_faces(self.source, self.holdout)
+        if not self._faces[split]:
+            way_out = "check data.source" if split == "train" else f"set data.holdout.{split}, for example to 0.1"
+            raise ValueError(f"{type(self.source).__name__} has no {split} faces; {way_out}")
+        return self._faces[split]
+
+    def dataset(self, split: Split) -> FaceDataset:
+        """The samples of a split, augmented where it is `train`; built and checked once."""
+        if split not in self._datasets:
+            faces = self.faces(split)
+            self._check(faces)
+            train = split == "train"
+            geometry = self.geometry if train else None
+            reach = geometry.reach if geometry else 1.0
+            regions = Regions(self.source, faces, self.protocol, self.crop_size, reach)
+            if self.cache is not None:
+                regions.keep_in(Path(self.cache), self.num_workers)
+            self._datasets[split] = FaceDataset(
+                regions,
+                self.schema,
+                seed=self.seed,
+                geometry=geometry,
+                photometric=self.photometric if train else None,
+            )
+        return self._datasets[split]
+
+    def _check(self, faces: list[Face]) -> None:
+        """What can be known of the faces before the first step is checked before it."""
+        count = self.schema.num_landmarks
+        for face in faces:
+            if face.landmarks_image.shape != (count, 2):
+                raise ValueError(
+                    f"face {face.id} has landmarks of shape {face.landmarks_image.shape}, schema {self.schema.name} "
+                    f"expects ({count}, 2); choose the schema of this annotation"
+                )
+            if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
+                raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
+            box = self.protocol.crop_box(face)
+            if not (box.width > 0 and box.height > 0):
+                raise ValueError(
+                    f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation"
+                )
+
+    def _splits_in_use(self) -> tuple[Split, ...]:
+        return {"fit": ("train", "val"), "validate": ("val",)}.get(self.trainer.state.fn, ("test",))
+
+    def prepare_data(self) -> None:
+        # One process per machine writes the cache; the others find it in setup.
+        for split in self._splits_in_use():
+            self.dataset(split)
+
+    def setup(self, stage: str) -> None:
+        for split in self._splits_in_use():
+            self.dataset(split)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._loader("test")
+
+    def _loader(self, split: Split) -> DataLoader:
+        dataset, train = self.dataset(split), split == "train"
+        replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = FaceSampler(dataset, num_replicas=replicas, rank=rank, shuffle=train, seed=self.seed)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            # An incomplete last batch unsettles BatchNorm; its faces come in another batch next epoch.
+            drop_last=train and len(sampler) >= self.batch_size,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            worker_init_fn=_one_thread,
+        )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # OpenCV's own threads in every worker would fight for the cores

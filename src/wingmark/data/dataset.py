@@ -1,0 +1,57 @@
+"""From faces to samples: one affine warp, then photometric transforms."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from wingmark.data.regions import Regions
+from wingmark.geometry import apply, compose, crop_to_image, invert, warp
+from wingmark.schema import LandmarkSchema
+from wingmark.transforms import GeometryJitter, Photometric
+from wingmark.types import Sample
+
+
+class FaceDataset(Dataset):
+    """Samples of one split. Items are asked for by (index, epoch), see `FaceSampler`.
+
+    Augmentation is a function of (seed, epoch, index) alone: it does not depend on the number of workers or
+    processes. Without `geometry` and `photometric` the crop is the protocol's own, for validation and test.
+    """
+
+    def __init__(
+        self,
+        regions: Regions,
+        schema: LandmarkSchema,
+        *,
+        seed: int = 0,
+        geometry: GeometryJitter | None = None,
+        photometric: Photometric | None = None,
+    ) -> None:
+        self.regions, self.schema, self.seed = regions, schema, seed
+        self.geometry, self.photometric = geometry, photometric
+        self.faces, self.protocol, self.crop_size = regions.faces, regions.protocol, regions.crop_size
+        self.normalizers = [self.protocol.normalize_by(face, schema) for face in self.faces]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        index, epoch = key
+        random = np.random.default_rng([self.seed, epoch, index])
+        face, region = self.faces[index], self.regions[index]
+        jitter = self.geometry.sample(random) if self.geometry else {}
+        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.protocol.margin, **jitter)
+        crop = warp(region.pixels, compose(invert(region.to_image), to_image), self.crop_size)
+        if self.photometric:
+            crop = self.photometric(crop, seed=int(random.integers(2**32)))
+        order = self.schema.flip if jitter.get("flip") else slice(None)
+        landmarks_image = face.landmarks_image[order]
+        return Sample(
+            image=torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
+            landmarks_crop=torch.from_numpy(apply(invert(to_image), landmarks_image)).float(),
+            landmarks_image=torch.tensor(landmarks_image),
+            valid=torch.tensor(face.valid[order]),
+            crop_to_image=torch.from_numpy(to_image),
+            normalizer=torch.tensor(self.normalizers[index], dtype=torch.float64),
+            index=torch.tensor(index),
+        )

@@ -1,0 +1,121 @@
+"""The part of a photo that training can see, cut out once and, on request, kept on disk.
+
+Decoding a photo costs far more than warping a crop out of it. A region is the piece around a face that any crop
+drawn for it can reach, averaged down where the crop needs less detail. It is the same with and without a cache,
+so a cache changes the speed and nothing else.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from wingmark.data.sources.source import Source
+from wingmark.geometry import crop_to_image, shrink
+from wingmark.progress import progress
+from wingmark.protocol import Protocol
+from wingmark.types import Face
+
+
+class Region(NamedTuple):
+    """Pixels (H, W, 3) uint8 around a face and the map (2, 3) from them to the image."""
+
+    pixels: np.ndarray
+    to_image: np.ndarray
+
+
+class Regions(Dataset):
+    """The regions of a list of faces.
+
+    `reach` is the side of the square that crops are drawn from, in sides of the protocol's crop. Items raise
+    ValueError naming the face where its image cannot be decoded or its crop lies outside the image.
+    """
+
+    def __init__(self, source: Source, faces: list[Face], protocol: Protocol, crop_size: int, reach: float) -> None:
+        self.source, self.faces, self.protocol = source, faces, protocol
+        self.crop_size, self.reach = crop_size, reach
+        self._cache: _Cache | None = None
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> Region:
+        return self.cut(index) if self._cache is None else self._cache[index]
+
+    def cut(self, index: int) -> Region:
+        face = self.faces[index]
+        image = self.source.read_image(face)
+        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.protocol.margin)
+        step = np.hypot(*to_image[:, 0])
+        # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
+        factor = max(1, int(step))
+        center = to_image @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
+        half = step * self.crop_size * self.reach / 2 + factor
+        # Starting at multiples of the factor keeps the blocks in place whatever the reach.
+        low = (np.maximum(np.floor(center - half), 0) // factor * factor).astype(int)
+        high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
+        if (low >= high).any():
+            raise ValueError(
+                f"face {face.id}: its {self.protocol.box} box lies outside the image of "
+                f"{image.shape[1]}x{image.shape[0]} px; check the annotation or choose another data.protocol.box"
+            )
+        pixels, to_source = shrink(image[low[1] : high[1], low[0] : high[0]], factor)
+        return Region(np.ascontiguousarray(pixels), to_source + [[0, 0, low[0]], [0, 0, low[1]]])
+
+    def keep_in(self, folder: Path, num_workers: int) -> None:
+        """Serve the regions from a file under `folder`, written now if it is not there yet."""
+        path = folder / self.key()
+        if not path.is_dir():
+            _Cache.write(path, self, num_workers)
+        self._cache = _Cache(path)
+
+    def key(self) -> str:
+        """Changes with the faces, their images and the crop rule: a stale cache is never read."""
+        digest = hashlib.sha256(f"1 {self.crop_size} {self.reach} {self.protocol.margin}".encode())
+        for face in self.faces:
+            digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+class _Cache:
+    """Regions in one memory-mapped file, shared by all workers and processes of a machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r")
+        index = np.load(path / "index.npz")
+        self.shapes, self.to_image = index["shapes"], index["to_image"]
+        self.ends = np.cumsum(self.shapes.prod(1))
+
+    def __getitem__(self, index: int) -> Region:
+        shape, end = self.shapes[index], self.ends[index]
+        return Region(self.pixels[end - shape.prod() : end].reshape(shape), self.to_image[index])
+
+    @staticmethod
+    def write(path: Path, regions: Regions, num_workers: int) -> None:
+        """Write to a temporary folder and rename it: a crash leaves no half cache behind."""
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        temporary.mkdir(parents=True)
+        try:
+            # A loader without batches: regions come back in order, cut by several processes.
+            loader = DataLoader(regions, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
+            shapes, to_image = [], []
+            with open(temporary / "pixels.bin", "wb") as file:
+                for region in progress(loader, "Cutting faces out of their images", len(regions)):
+                    file.write(region.pixels.data)
+                    shapes.append(region.pixels.shape)
+                    to_image.append(region.to_image)
+                file.flush()
+                os.fsync(file.fileno())
+            np.savez(temporary / "index.npz", shapes=np.array(shapes), to_image=np.array(to_image))
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary)
+            raise
+
+
+def _unchanged(item):
+    return item

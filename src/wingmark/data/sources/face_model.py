@@ -1,0 +1,274 @@
+"""A parametric 3D face: shape, expression and pose in, landmarks out.
+
+The face is a relief z(x, y) over its frontal plane, and every feature (eyes, lips, brows, ...) is a curve in that
+plane. Axes are those of a picture: x to the right, y down, z toward the viewer; the origin lies between the eyes
+and one unit is about 10 cm. "right" is the person's right, at the left of the picture.
+
+All functions take a `Head` of single numbers, or of arrays (N, 1) that hold N heads and broadcast over points.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+DISTANCE = 9.0  # of the camera; a face at arm's length and a half
+
+
+class Head(NamedTuple):
+    """What makes a face. The defaults are the neutral mean face, seen from the front."""
+
+    half_width: float | np.ndarray = 0.70  # at the eyes
+    chin: float | np.ndarray = 1.14
+    skull: float | np.ndarray = 1.10
+    jaw: float | np.ndarray = 2.15  # exponent of the lower outline: 1.8 pointed, 2.6 square
+    eye_x: float | np.ndarray = 0.318
+    eye_half_width: float | np.ndarray = 0.150
+    eye_half_height: float | np.ndarray = 0.056
+    eye_slant: float | np.ndarray = 0.012
+    brow_y: float | np.ndarray = -0.215
+    brow_thickness: float | np.ndarray = 0.062
+    brow_arch: float | np.ndarray = 0.045
+    brow_slant: float | np.ndarray = 0.0  # inner ends down
+    nose_length: float | np.ndarray = 0.49
+    nose_half_width: float | np.ndarray = 0.165
+    nose_height: float | np.ndarray = 0.24
+    mouth_y: float | np.ndarray = 0.735
+    mouth_half_width: float | np.ndarray = 0.25
+    upper_lip: float | np.ndarray = 0.062
+    lower_lip: float | np.ndarray = 0.085
+    # expression
+    mouth_gap: float | np.ndarray = 0.0  # between the lips
+    smile_right: float | np.ndarray = 0.0
+    smile_left: float | np.ndarray = 0.0
+    brow_raise_right: float | np.ndarray = 0.0
+    brow_raise_left: float | np.ndarray = 0.0
+    lid_right: float | np.ndarray = 1.0  # 1 open, 0 closed
+    lid_left: float | np.ndarray = 1.0
+    gaze_x: float | np.ndarray = 0.0
+    gaze_y: float | np.ndarray = 0.0
+    # pose in radians: yaw to the right of the picture, pitch down, roll clockwise
+    yaw: float | np.ndarray = 0.0
+    pitch: float | np.ndarray = 0.0
+    roll: float | np.ndarray = 0.0
+    # place in the picture, in sides of the picture from its middle; scale is sides per unit
+    center_x: float | np.ndarray = 0.0
+    center_y: float | np.ndarray = 0.0
+    scale: float | np.ndarray = 0.37
+
+
+def lowest(head: Head):
+    """y of the chin, which goes down with the lower lip."""
+    return head.chin + 0.55 * head.mouth_gap
+
+
+def height(head: Head, y):
+    """How far the head reaches on y's side of the eyes."""
+    return np.where(y > 0, lowest(head), head.skull)
+
+
+def half_width(head: Head, y):
+    """Half of the face's breadth at height y."""
+    down, up = np.clip(y / lowest(head), 0, 1), np.clip(-y / head.skull, 0, 1)
+    return head.half_width * np.sqrt((1 - down**head.jaw) * (1 - up**3.0))
+
+
+def depth(head: Head, y):
+    """z of the outline and z of the middle of the bare relief at height y."""
+    down, up = np.clip(y / lowest(head), 0, 1), np.clip(-y / head.skull, 0, 1)
+    return 0.8 * down**2.5, 0.9 * np.sqrt(1 - up**2.4) - 0.02 * down
+
+
+def relief(head: Head, x, y):
+    """z(x, y): an ellipse for each height, with nose, brows, sockets, cheeks, lips and chin on top."""
+    back, front = depth(head, y)
+    across = np.clip(x / np.maximum(half_width(head, y), 1e-6), -1, 1)
+    z = back + (front - back) * np.sqrt(1 - across**2)
+    side, mouth, lower = np.abs(x), head.mouth_y, head.mouth_gap
+
+    def bump(bump_x, bump_y, size_x, size_y):
+        return np.exp(-(((side - bump_x) / size_x) ** 2) - ((y - bump_y) / size_y) ** 2)
+
+    z = z - 0.10 * bump(0.8 * head.eye_x, -0.01, 0.15, 0.10) + 0.05 * bump(head.eye_x, 0.0, 0.12, 0.075)
+    z = z + 0.05 * bump(0.25, -0.2, 0.22, 0.08) + 0.04 * bump(0.40, 0.28, 0.17, 0.15)
+    z = z + 0.07 * bump(0.0, mouth, 0.27, 0.22) + 0.06 * bump(0.0, lowest(head) - 0.1, 0.16, 0.10)
+    z = z + 0.035 * bump(0.0, mouth - 0.035, 0.18, 0.035) + 0.045 * bump(0.0, mouth + lower + 0.045, 0.16, 0.04)
+    z = z - 0.03 * bump(0.0, mouth + lower + 0.14, 0.15, 0.04)
+    tip = head.nose_length - 0.07
+    along = np.clip((y + 0.06) / (tip + 0.06), 0, 1)
+    ridge = head.nose_height * along**1.2 * np.where(y > tip, np.exp(-(((y - tip) / 0.065) ** 2)), 1.0)
+    z = z + ridge * np.exp(-((side / (0.07 + 0.035 * along)) ** 2))
+    return z + 0.09 * bump(0.72 * head.nose_half_width, head.nose_length - 0.06, 0.055, 0.06)
+
+
+def rotate(head: Head, x, y, z):
+    """Points as the camera sees them: turned about the middle of the face, which becomes the origin."""
+    y, z = y - 0.35, z - 0.5
+    x, z = x * np.cos(head.yaw) + z * np.sin(head.yaw), z * np.cos(head.yaw) - x * np.sin(head.yaw)
+    y, z = y * np.cos(head.pitch) + z * np.sin(head.pitch), z * np.cos(head.pitch) - y * np.sin(head.pitch)
+    x, y = x * np.cos(head.roll) - y * np.sin(head.roll), y * np.cos(head.roll) + x * np.sin(head.roll)
+    return x, y, z
+
+
+def place(head: Head, x, y, z):
+    """Perspective: rotated points to positions (..., 2) in sides of the picture from its middle."""
+    scale = head.scale * DISTANCE / (DISTANCE - z)
+    return np.stack(np.broadcast_arrays(head.center_x + scale * x, head.center_y + scale * y), axis=-1)
+
+
+def project(head: Head, x, y, z):
+    """Points of the head to positions (..., 2) in sides of the picture from its middle."""
+    return place(head, *rotate(head, x, y, z))
+
+
+def _mirror(ring, pivot):
+    """The left ring of a pair from a right one: x negated, the order such that the ring runs the same way round."""
+    x, y = ring
+    order = (pivot - np.arange(x.shape[-1])) % x.shape[-1]
+    return -x[..., order], y[..., order]
+
+
+def _eye(head: Head, lid):
+    """24 points around the right eye: outer corner, upper lid, inner corner, lower lid."""
+    s = np.linspace(0, 1, 13)
+    x = -head.eye_x + head.eye_half_width * (2 * s - 1)
+    line = head.eye_slant * (1.4 * s - 0.9)
+    low = line + 0.8 * head.eye_half_height * np.sin(np.pi * s**1.15) ** 0.9
+    high = line - 1.25 * head.eye_half_height * np.sin(np.pi * s**0.85) ** 0.85
+    high = low + lid * (high - low)
+    return np.concatenate([x, x[..., 11:0:-1]], -1), np.concatenate([high, low[..., 11:0:-1]], -1)
+
+
+def _brow(head: Head, raised):
+    """33 points around the right brow: outer tip, upper edge, inner end, lower edge."""
+    t = np.linspace(0, 1, 17)
+    x = -head.eye_x - 0.215 + 0.40 * t
+    hump = head.brow_arch * (np.sin(np.pi * t**0.75) - 0.3 * (1 - t) - 0.3 * t**2)
+    middle = head.brow_y - raised - hump + head.brow_slant * (2 * t - 1)
+    half = 0.5 * head.brow_thickness * np.sin(0.5 * np.pi * np.minimum(1, 1.5 * t)) * (1 - 0.15 * t)
+    x = np.broadcast_to(x, middle.shape)
+    high, low = middle - half, middle + half
+    return np.concatenate([x, x[..., :0:-1]], -1), np.concatenate([high, low[..., :0:-1]], -1)
+
+
+def _lips(head: Head):
+    """24 points around the outer and 16 around the inner lip line, from the right corner over the upper lip."""
+
+    def ring(steps, width, high, low):
+        t = np.linspace(-1, 1, steps + 1)
+        smile = np.where(t < 0, head.smile_right, head.smile_left)
+        x = t * (width + 0.05 * smile)
+        line = head.mouth_y - 0.05 * smile * np.abs(t) ** 1.6
+        up, down = line - high(t), line + low(t)
+        inside = slice(steps - 1, 0, -1)
+        return np.concatenate([x, x[..., inside]], -1), np.concatenate([up, down[..., inside]], -1)
+
+    def arc(t):
+        return (1 - t**2) ** 0.75
+
+    outer = ring(
+        12,
+        head.mouth_half_width,
+        lambda t: (
+            head.upper_lip * (arc(t) * (1 + 0.1 * t**2) - 0.22 * np.exp(-((t / 0.18) ** 2)))
+            + 0.15 * head.mouth_gap * arc(t)
+        ),
+        lambda t: (head.lower_lip + 0.85 * head.mouth_gap) * arc(t),
+    )
+    inner = ring(
+        8,
+        0.86 * head.mouth_half_width,
+        lambda t: 0.15 * head.mouth_gap * arc(t),
+        lambda t: 0.85 * head.mouth_gap * arc(t),
+    )
+    return outer, inner
+
+
+# Angles from the ear (0) to the chin (90 degrees) that divide the mean jaw line into 16 equal parts.
+def _equal_parts() -> np.ndarray:
+    angle = np.linspace(0, np.pi / 2, 2001)
+    y = lowest(Head()) * np.sin(angle)
+    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(half_width(Head(), y)), np.diff(y)))])
+    return np.interp(np.linspace(0, length[-1], 17), length, angle)
+
+
+_JAW_ANGLES = _equal_parts()
+
+
+def _jaw(head: Head):
+    """33 points (x, y) of the jaw from the right ear over the chin to the left ear.
+
+    They lie on the outline of the face. Where the head turns it away, the contour of the cheek at the same height
+    takes its place, as the annotators of 300-W and WFLW do.
+    """
+    y = lowest(head) * np.sin(_JAW_ANGLES)
+    width = half_width(head, y)
+    back, front = depth(head, y)
+
+    def x_at_contour(turned_away):
+        facing = (front - back) * np.maximum(np.sin(turned_away), 0)
+        along = width * np.cos(head.yaw)
+        return width * along / np.maximum(np.hypot(along, facing), 1e-9)
+
+    right, left = -x_at_contour(-head.yaw), x_at_contour(head.yaw)
+    y = np.broadcast_to(y, right.shape)
+    return np.concatenate([right, left[..., 15::-1]], -1), np.concatenate([y, y[..., 15::-1]], -1)
+
+
+def curves(head: Head) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The drawn curves by name, each as x and y (..., n) in the frontal plane."""
+    outer, inner = _lips(head)
+    right_eye, left_eye = _eye(head, head.lid_right), _mirror(_eye(head, head.lid_left), 12)
+    down = np.linspace(0, 1, 4) * (head.nose_length - 0.07)
+    base_y = head.nose_length + np.array([-0.03, 0.0, 0.012, 0.0, -0.03])
+    base_x = head.nose_half_width * np.array([-0.85, -0.42, 0.0, 0.42, 0.85])
+    pupil_x = np.array([-1.0, 1.0]) * head.eye_x + head.gaze_x
+    return {
+        "jaw": _jaw(head),
+        "right_brow": _brow(head, head.brow_raise_right),
+        "left_brow": _mirror(_brow(head, head.brow_raise_left), 16),
+        "bridge": (0.0 * down, down),
+        "base": (base_x, base_y),
+        "right_eye": right_eye,
+        "left_eye": left_eye,
+        "outer_lip": outer,
+        "inner_lip": inner,
+        "pupils": (pupil_x, head.gaze_y - 0.008 + 0.0 * pupil_x),
+    }
+
+
+_EVERY = slice(None)
+_LAYOUTS = {
+    "ibug68": {
+        "jaw": slice(0, 33, 2),
+        "right_brow": slice(0, 17, 4),
+        "left_brow": slice(0, 17, 4),
+        "bridge": _EVERY,
+        "base": _EVERY,
+        "right_eye": slice(0, 24, 4),
+        "left_eye": slice(0, 24, 4),
+        "outer_lip": slice(0, 24, 2),
+        "inner_lip": slice(0, 16, 2),
+    },
+    "wflw98": {
+        "jaw": _EVERY,
+        "right_brow": [0, 4, 8, 12, 16, 17, 21, 25, 29],
+        "left_brow": slice(0, 33, 4),
+        "bridge": _EVERY,
+        "base": _EVERY,
+        "right_eye": slice(0, 24, 3),
+        "left_eye": slice(0, 24, 3),
+        "outer_lip": slice(0, 24, 2),
+        "inner_lip": slice(0, 16, 2),
+        "pupils": _EVERY,
+    },
+}
+SCHEMAS = tuple(_LAYOUTS)
+
+
+def landmarks(head: Head, schema: str) -> np.ndarray:
+    """Landmarks (..., K, 2) in the schema's order, in sides of the picture from its middle."""
+    drawn = curves(head)
+    x, y = (
+        np.concatenate([drawn[name][axis][..., part] for name, part in _LAYOUTS[schema].items()], -1) for axis in (0, 1)
+    )
+    return project(head, x, y, relief(head, x, y))

@@ -1,0 +1,109 @@
+"""300W: 68 landmarks on the photos of AFW, HELEN, LFPW and iBUG."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+import wingmark.schema
+from wingmark.data.sources.pts import read_pts
+from wingmark.data.sources.source import Source, Split
+from wingmark.types import Box, Face
+
+log = logging.getLogger(__name__)
+
+# The folders of the set: their split and what their faces are called within it.
+SETS: dict[str, tuple[Split, frozenset[str]]] = {
+    "afw": ("train", frozenset()),
+    "helen/trainset": ("train", frozenset()),
+    "lfpw/trainset": ("train", frozenset()),
+    "helen/testset": ("test", frozenset({"common"})),
+    "lfpw/testset": ("test", frozenset({"common"})),
+    "ibug": ("test", frozenset({"challenge"})),
+}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+class IBUG300W(Source):
+    """The public part of 300W (Sagonas et al., 300 Faces In-The-Wild Challenge, 2016) as its archives unpack:
+
+        root/afw/*.pts                      root/helen/{trainset,testset}/*.pts
+        root/ibug/*.pts                     root/lfpw/{trainset,testset}/*.pts
+        root/Bounding Boxes/bounding_boxes_*.mat
+
+    with the image beside each `.pts`. Test faces are tagged `common` (HELEN, LFPW) or `challenge` (iBUG). Faces have
+    the box `detector` where the folder of boxes is there and scipy is installed. The group is the photo.
+    """
+
+    published_counts: ClassVar[dict[Split, int]] = {"train": 3148, "test": 689}
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+        self.schema = wingmark.schema.get("ibug68")
+
+    def faces(self, split: Split) -> list[Face]:
+        folders = {name: folder for name in SETS if (folder := self._folder(name)).is_dir()}
+        if not folders:
+            found = sorted(os.listdir(self.root))[:8] if self.root.is_dir() else "no such folder"
+            raise FileNotFoundError(
+                f"IBUG300W: expected some of {', '.join(SETS)} under {self.root}, found {found}; "
+                "set data.source.init_args.root to the folder where the archives were unpacked"
+            )
+        faces = [face for name in folders if SETS[name][0] == split for face in self._faces_of(name, folders[name])]
+        count, full = len(faces), self.published_counts.get(split, 0)
+        if count < full:
+            log.warning("IBUG300W %s: %d of %d faces found under %s: a partial copy", split, count, full, self.root)
+        return faces
+
+    def _folder(self, name: str) -> Path:
+        """Where a set lies; some unpackings nest once more, as `afw/afw`."""
+        nested = self.root / name.partition("/")[0] / name
+        return nested if nested.is_dir() else self.root / name
+
+    def _faces_of(self, name: str, folder: Path) -> list[Face]:
+        files = sorted(os.listdir(folder))
+        images = {Path(file).stem: file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES}
+        boxes = self._detector_boxes(name)
+        faces = []
+        for stem in (file[:-4] for file in files if file.endswith(".pts") and not file.endswith("_mirror.pts")):
+            if stem not in images:
+                raise ValueError(
+                    f"{folder / stem}.pts: no image of that name beside it; add it or remove the .pts file"
+                )
+            image = folder / images[stem]
+            faces.append(
+                Face(
+                    id=f"{image.relative_to(self.root).as_posix()}#0",
+                    image=image,
+                    landmarks_image=read_pts(folder / f"{stem}.pts", 68) - 1,  # counted from 1, as in MATLAB
+                    valid=np.ones(68, bool),
+                    occluded=np.zeros(68, bool),
+                    group=_photo(name, stem),
+                    boxes={"detector": boxes[stem]} if stem in boxes else {},
+                    tags=SETS[name][1],
+                )
+            )
+        return faces
+
+    def _detector_boxes(self, name: str) -> dict[str, Box]:
+        """The detector's boxes by the stem of the image; iBUG's file also holds faces of AFW."""
+        path = self.root / "Bounding Boxes" / f"bounding_boxes_{name.replace('/', '_')}.mat"
+        if not path.is_file():
+            return {}
+        try:
+            from scipy.io import loadmat
+        except ImportError:
+            log.warning("%s is not read, faces have no detector box: pip install 'wingmark[mat]' for scipy", path)
+            return {}
+        rows = np.atleast_1d(loadmat(path, squeeze_me=True, struct_as_record=False)["bounding_boxes"])
+        return {Path(row.imgName).stem: Box.from_corners(*(row.bb_detector - 1.0).tolist()) for row in rows}
+
+
+def _photo(name: str, stem: str) -> str:
+    """The photo of a face: `afw`, `1051618982_1` gives `afw/1051618982`; LFPW's `image_0001` has no face number."""
+    photo = re.sub(r"(?<=\d)\s*_\d+$", "", stem)
+    # HELEN numbers photos across its two folders (296814969 is in both), LFPW counts in each from 1.
+    return f"helen/{photo}" if name.startswith("helen/") else f"{name}/{photo}"

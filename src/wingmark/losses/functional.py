@@ -1,0 +1,65 @@
+"""Loss formulas: prediction and target of one shape to one number per coordinate or heatmap cell.
+
+They compute in the dtype they are given. The classes of this package add float32, weights and reduction.
+Throughout, d is the absolute difference of prediction and target.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """d."""
+    return (prediction - target).abs()
+
+
+def l2(prediction: Tensor, target: Tensor) -> Tensor:
+    """d^2 / 2, the L2 loss of the Wing paper (Feng et al., CVPR 2018)."""
+    return (prediction - target).square() / 2
+
+
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """d^2."""
+    return (prediction - target).square()
+
+
+def smooth_l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """d^2 / 2 below d = 1, d - 1/2 from there on (Girshick, Fast R-CNN, ICCV 2015, eq. 3)."""
+    d = (prediction - target).abs()
+    return torch.where(d < 1, d.square() / 2, d - 0.5)
+
+
+def wing(prediction: Tensor, target: Tensor, w: float = 10.0, epsilon: float = 2.0) -> Tensor:
+    """w ln(1 + d / epsilon) below d = w, d - C from there on (Feng et al., CVPR 2018).
+
+    For coordinates in pixels of the crop; `w` and `epsilon` are pixels of the crop too. Scaling coordinates, `w`
+    and `epsilon` by s scales the loss by s.
+    """
+    d = (prediction - target).abs()
+    c = w - w * math.log1p(w / epsilon)  # joins the two branches at d = w
+    return torch.where(d < w, w * torch.log1p(d / epsilon), d - c)
+
+
+def adaptive_wing(
+    prediction: Tensor,
+    target: Tensor,
+    alpha: float = 2.1,
+    omega: float = 14.0,
+    epsilon: float = 1.0,
+    theta: float = 0.5,
+) -> Tensor:
+    """omega ln(1 + (d / epsilon)^(alpha - y)) below d = theta, A d - C from there on (Wang et al., ICCV 2019, eq. 3).
+
+    y is the target, a heatmap value; it is clamped to [0, 1], beyond which the gradient is not defined. A and C
+    depend on y and make value and slope continuous at d = theta.
+    """
+    y = target.clamp(0, 1)
+    d = (prediction - y).abs()
+    power = alpha - y
+    at_theta = (theta / epsilon) ** power
+    value_at_theta = omega * torch.log1p(at_theta)
+    slope = omega * power * at_theta / ((1 + at_theta) * theta)  # the paper's A; C is theta A - value_at_theta
+    curve = omega * torch.log1p((d / epsilon) ** power)
+    return torch.where(d < theta, curve, value_at_theta + slope * (d - theta))

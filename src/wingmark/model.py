@@ -1,0 +1,151 @@
+"""The LightningModule: a network, a codec and a loss, trained and evaluated."""
+
+import logging
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import OptimizerCallable
+from torch import nn
+from torchmetrics import MetricCollection
+
+from wingmark.codecs import CodecFactory
+from wingmark.geometry import apply
+from wingmark.losses import LandmarkLoss
+from wingmark.metrics import CEDAUC, FailureRate, NormalizedMeanError
+from wingmark.networks import NetworkFactory
+from wingmark.objective import Objective, compiler_fault
+from wingmark.protocol import Protocol
+from wingmark.schedules import ScheduleFactory
+from wingmark.schema import LandmarkSchema
+from wingmark.types import Batch, Prediction
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_FORMAT = 1
+
+
+class LandmarkModule(LightningModule):
+    """Finds landmarks in crops.
+
+    Args:
+        network: makes a list of outputs from crops (B, 3, H, W) uint8; all are trained, the last is evaluated.
+        codec: turns landmarks into what the network is trained on, and its output back into landmarks.
+        loss: compares the two.
+        schema: the markup; the command line takes it from the data.
+        protocol: how errors are counted; the command line takes it from the data.
+        crop_size: side of the crops in pixels; the command line takes it from the data.
+        optimizer: from parameters to an optimizer.
+        schedule: from the optimizer and the number of its steps to a schedule stepped after each; None keeps the rate.
+        compile: fuse codec and loss with torch.compile; `auto` does so for heatmaps where a compiler works.
+    """
+
+    config: dict[str, Any] | None = None  # of the `model` section, set by the command line; stored with the weights
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        codec: CodecFactory,
+        loss: LandmarkLoss,
+        schema: LandmarkSchema,
+        protocol: Protocol,
+        crop_size: int,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+        schedule: ScheduleFactory | None = None,
+        compile: bool | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__()
+        self.schema, self.protocol, self.crop_size = schema, protocol, crop_size
+        self.codec = codec(schema=schema)
+        self.network: nn.Module = network(outputs=self.codec.outputs, crop_size=crop_size)
+        self.objective = Objective(self.codec, loss)
+        self.optimizer, self.schedule, self.compile_objective = optimizer, schedule, compile
+        self.val_nme = NormalizedMeanError()
+        scores = {
+            "nme": NormalizedMeanError(),
+            "fr": FailureRate(protocol.threshold),
+            "auc": CEDAUC(protocol.threshold),
+        }
+        # All three keep the same errors: one group, one copy.
+        self.test_scores = MetricCollection(scores, prefix="test/", compute_groups=[list(scores)])
+        self._check_parts()
+
+    @torch.no_grad()
+    def _check_parts(self) -> None:
+        """Try network, codec and loss together on two fake faces: parts that do not fit fail here, by name."""
+        training = self.network.training
+        image = torch.zeros(2, 3, self.crop_size, self.crop_size, dtype=torch.uint8)
+        outputs = self.network.eval()(image)
+        self.network.train(training)
+        middle = torch.full((2, self.schema.num_landmarks, 2), (self.crop_size - 1) / 2)
+        valid = torch.ones(2, self.schema.num_landmarks, dtype=torch.bool)
+        for output in outputs:
+            self.objective(output, middle, valid, self.crop_size)
+        self.codec.decode(outputs[-1], self.crop_size)
+
+    def setup(self, stage: str) -> None:
+        wanted = self.compile_objective
+        if stage != "fit" or wanted is False or (wanted == "auto" and self.codec.kind != "heatmap"):
+            return
+        fault = compiler_fault()
+        if fault is None:
+            self.objective.compile()
+            log.info("model.compile: codec and loss are compiled; the first step takes longer")
+        elif wanted is True:
+            raise ValueError(f"model.compile is true, but torch.compile fails here: {fault}; set it to false or auto")
+        else:
+            log.info("model.compile: running without, since torch.compile fails here: %s", fault)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Landmarks (B, K, 2) in crop pixels and a score (B, K), or None, for crops (B, 3, H, W) uint8."""
+        return self.codec.decode(self.network(image)[-1], image.shape[-1])
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        outputs = self.network(batch.image)
+        size = batch.image.shape[-1]
+        losses = [self.objective(output, batch.landmarks_crop, batch.valid, size) for output in outputs]
+        loss = torch.stack(losses).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self._update(self.val_nme, batch, self.predict_step(batch, batch_index))
+        self.log("val/nme", self.val_nme, prog_bar=True, batch_size=len(batch.image))
+
+    def test_step(self, batch: Batch, batch_index: int) -> Prediction:
+        prediction = self.predict_step(batch, batch_index)
+        self._update(self.test_scores, batch, prediction)
+        self.log_dict(self.test_scores, batch_size=len(batch.image))
+        return prediction
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
+        landmarks_crop, score = self(batch.image)
+        return Prediction(batch.index, apply(batch.crop_to_image, landmarks_crop.double()), score)
+
+    @staticmethod
+    def _update(metric: NormalizedMeanError | MetricCollection, batch: Batch, prediction: Prediction) -> None:
+        metric.update(
+            prediction.landmarks_image,
+            batch.landmarks_image,
+            batch.normalizer,
+            index=batch.index,
+            valid=batch.valid,
+        )
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if self.schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.schedule(optimizer=optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Plain values only: `run.load` rebuilds the model from them with weights_only=True, without the data.
+        checkpoint["wingmark"] = {
+            "format": CHECKPOINT_FORMAT,
+            "model": self.config,
+            "schema": self.schema.to_dict(),
+            "protocol": self.protocol.to_dict(),
+            "crop_size": self.crop_size,
+        }

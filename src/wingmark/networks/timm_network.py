@@ -1,0 +1,32 @@
+"""A whole timm model, with its own classifier for the outputs."""
+
+import torch
+from torch import nn
+
+from wingmark.networks.network import Normalize, to_landmarks
+from wingmark.networks.timm_model import create_timm_model
+
+
+class TimmNetwork(nn.Module):
+    """Any timm model whose classifier has `outputs` outputs, as a network.
+
+    model: a timm name. Vectors (B, 2K) become coordinates (B, K, 2) in pixels of the crop; models that give maps
+        (B, M, H, W), or a list of them, are taken as they are.
+    pretrained, weights: where the weights come from, see `create_timm_model`; without both, from scratch.
+    """
+
+    def __init__(
+        self, model: str, pretrained: bool = False, weights: str | None = None, *, outputs: int, crop_size: int
+    ) -> None:
+        super().__init__()
+        self.crop_size = crop_size
+        self.model = create_timm_model(
+            model, crop_size=crop_size, pretrained=pretrained, weights=weights, num_classes=outputs
+        )
+        self.normalize = Normalize(self.model)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Image (B, 3, H, W) uint8 to a list of S outputs, (B, K, 2) or (B, M, H', W')."""
+        raw = self.model(self.normalize(image))
+        outputs = raw if isinstance(raw, (list, tuple)) else [raw]
+        return [to_landmarks(output, self.crop_size) if output.ndim == 2 else output for output in outputs]

@@ -1,0 +1,54 @@
+"""Loading what was trained, for notebooks, export and inference."""
+
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+
+from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
+from wingmark.protocol import Protocol
+from wingmark.schema import LandmarkSchema
+
+
+def load(path: str | Path) -> LandmarkModule:
+    """The trained model of a run folder (its best checkpoint) or of a single `.ckpt`, on the CPU, in eval mode.
+
+    Needs neither the data nor the run's config: the checkpoint holds both by value. Raises FileNotFoundError where
+    there is no checkpoint, ValueError where it is not one of ours or of a newer format.
+    """
+    path = Path(path)
+    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; give a run folder or a .ckpt file written by `wingmark fit`")
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    about = checkpoint.get("wingmark")
+    if about is None or about["model"] is None:
+        raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
+    if about["format"] > CHECKPOINT_FORMAT:
+        raise ValueError(
+            f"{file} has format {about['format']}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
+        )
+    parser = ArgumentParser(exit_on_error=False)
+    linked = {"schema", "protocol", "crop_size"}
+    parser.add_class_arguments(LandmarkModule, "model", skip=linked)
+    config = {key: value for key, value in about["model"].items() if key not in linked}
+    parsed = parser.parse_object({"model": _without_pretraining(config)})
+    parts = parser.instantiate_classes(parsed, instantiate_groups=False).model
+    model = LandmarkModule(
+        **vars(parts),
+        schema=LandmarkSchema.from_dict(about["schema"]),
+        protocol=Protocol(**about["protocol"]),
+        crop_size=about["crop_size"],
+    )
+    model.config = about["model"]
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def _without_pretraining(config: dict) -> dict:
+    """The same config without starting weights, which the checkpoint replaces and which may be out of reach."""
+    start = {"pretrained": False, "weights": None}
+    return {
+        key: _without_pretraining(value) if isinstance(value, dict) else start.get(key, value)
+        for key, value in config.items()
+    }

@@ -1,0 +1,72 @@
+"""The records that travel through wingmark: Box, Face, Sample, Batch, Prediction.
+
+Shape letters used everywhere: B batch, K landmarks, C channels, S stacks, H W rows and columns.
+A point is (x, y) in pixels, 0-based, with the pixel center at the integer: an image spans
+[-0.5, W - 0.5] x [-0.5, H - 0.5].
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle around a face: center and sides in image pixels, roll in degrees (clockwise on screen)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    roll: float = 0.0
+
+    @classmethod
+    def from_corners(cls, x_min: float, y_min: float, x_max: float, y_max: float) -> "Box":
+        """The axis-aligned box with the given corners, in the frame of the landmarks."""
+        return cls((x_min + x_max) / 2, (y_min + y_max) / 2, x_max - x_min, y_max - y_min)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One annotated face.
+
+    `id` is the image path relative to the root plus `#n` (the n-th face of that image), equal on every
+    machine. `valid` marks the landmarks whose location is annotated and is the only mask in losses and
+    metrics; `occluded` marks annotated landmarks that are covered. `group` names the photo (or the
+    identity where known); faces of one group never end up on two sides of a split.
+    """
+
+    id: str
+    image: Path
+    landmarks_image: np.ndarray  # (K, 2) float64
+    valid: np.ndarray  # (K,) bool
+    occluded: np.ndarray  # (K,) bool
+    group: str
+    boxes: dict[str, Box] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+
+
+class Sample(NamedTuple):
+    """What the data set hands to the network for one face; `Batch` is the same with a leading B."""
+
+    image: torch.Tensor  # (3, H, W) uint8, RGB
+    landmarks_crop: torch.Tensor  # (K, 2) float32, pixels of the crop
+    landmarks_image: torch.Tensor  # (K, 2) float64, pixels of the original image, as annotated
+    valid: torch.Tensor  # (K,) bool
+    crop_to_image: torch.Tensor  # (2, 3) float64
+    normalizer: torch.Tensor  # () float64, pixels of the original image
+    index: torch.Tensor  # () int64, position of the face in its split
+
+
+Batch = Sample
+
+
+class Prediction(NamedTuple):
+    """Landmarks found in a batch of faces. `score` is None where the codec defines none."""
+
+    index: torch.Tensor  # (B,) int64
+    landmarks_image: torch.Tensor  # (B, K, 2) float64
+    score: torch.Tensor | None  # (B, K) float32

@@ -1,0 +1,53 @@
+"""A tiny data set for the tests of everything above the sources: bright dots on a dark picture."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from wingmark import schema
+from wingmark.data.sources.source import Source
+from wingmark.types import Box, Face
+
+torch.set_num_threads(2)
+COUNTS = {"train": 12, "val": 4, "test": 5}
+
+
+class DotFaces(Source):
+    """Pictures of 240 x 200 pixels with five Gaussian dots, one per landmark, each of its own color channel mix."""
+
+    schema = schema.get("five")
+
+    def __init__(self, counts: dict[str, int] = COUNTS) -> None:
+        self.counts = counts
+
+    def faces(self, split: str) -> list[Face]:
+        return [self._face(split, i) for i in range(self.counts.get(split, 0))]
+
+    def _face(self, split: str, i: int) -> Face:
+        random = np.random.default_rng([len(split), i])
+        base = np.array([(70, 60), (130, 62), (100, 95), (75, 130), (128, 132)], float)
+        landmarks = base + random.uniform(-8, 8, (5, 2)) + random.uniform(-15, 15, 2)
+        box = Box(100 + i % 3, 95.5, 100, 110, roll=2.0 * (i % 2))
+        name = f"{split}/{i // 2:03d}.png"
+        tags = frozenset({"odd"} if i % 2 else ())
+        valid = np.ones(5, bool)
+        return Face(f"{name}#{i % 2}", Path(name), landmarks, valid, ~valid, name, {"dataset": box}, tags)
+
+    def image_version(self, face: Face) -> str:
+        return "1"
+
+    def read_image(self, face: Face) -> np.ndarray:
+        rows, columns = np.mgrid[:200, :240]
+        image = np.zeros((200, 240, 3))
+        for k, (x, y) in enumerate(face.landmarks_image):
+            dot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2))
+            image += dot[..., None] * [255 * (k in (0, 3)), 255 * (k in (1, 4)), 255 * (k in (2, 3, 4))]
+        return cv2.GaussianBlur(np.clip(image, 0, 255).astype(np.uint8), (3, 3), 0)
+
+
+@pytest.fixture
+def dot_faces() -> type[DotFaces]:
+    return DotFaces

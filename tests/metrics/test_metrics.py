@@ -1,0 +1,287 @@
+"""The metric classes in one process: agreement with the formulas, order, repeats, life cycle."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchmetrics import MetricCollection
+
+from wingmark.metrics import (
+    CEDAUC,
+    CumulativeErrorDistribution,
+    FaceErrors,
+    FacePredictions,
+    FailureRate,
+    NormalizedMeanError,
+    functional,
+)
+
+K = 7
+MAKERS = {
+    "nme": NormalizedMeanError,
+    "fr": lambda: FailureRate(0.08),
+    "auc": lambda: CEDAUC(0.08),
+    "ced": CumulativeErrorDistribution,
+    "errors": FaceErrors,
+}
+every_metric = pytest.mark.parametrize("name", MAKERS)
+
+
+def batch(count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    target = rng.uniform(0, 400, (count, K, 2))
+    valid = rng.random((count, K)) > 0.2
+    valid[:, 0] = True
+    return {
+        "prediction": torch.from_numpy(target + rng.normal(0, 5, target.shape)),
+        "target": torch.from_numpy(target),
+        "normalizer": torch.from_numpy(rng.uniform(40, 120, count)),
+        "index": torch.arange(count),
+        "valid": torch.from_numpy(valid),
+    }
+
+
+def rows(faces: dict[str, torch.Tensor], which) -> dict[str, torch.Tensor]:
+    return {name: column[which] for name, column in faces.items()}
+
+
+def expected(name: str, faces: dict[str, torch.Tensor]):
+    errors = functional.face_errors(**faces)
+    nmes = functional.face_nme(errors)
+    return {
+        "nme": lambda: functional.nme(nmes),
+        "fr": lambda: functional.failure_rate(nmes, 0.08),
+        "auc": lambda: functional.auc(nmes, 0.08),
+        "ced": lambda: functional.ced(nmes),
+        "errors": lambda: (faces["index"], errors),
+    }[name]()
+
+
+def assert_same(actual, wanted) -> None:
+    """Bit for bit, shapes and types included."""
+    if isinstance(wanted, tuple):
+        for a, w in zip(actual, wanted, strict=True):
+            assert_same(torch.from_numpy(a), w)
+    else:
+        torch.testing.assert_close(actual, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+@every_metric
+@pytest.mark.parametrize("count", [1, 13])
+def test_equals_the_formula_in_any_order_with_repeats(name, count):
+    faces = batch(count)
+    metric = MAKERS[name]()
+    arrival = np.random.default_rng(1).permutation(np.repeat(np.arange(count), 3))
+    for part in np.array_split(arrival, 5):
+        metric.update(**rows(faces, part))
+    assert_same(metric.compute(), expected(name, faces))
+
+
+@every_metric
+def test_without_index_faces_are_numbered_by_arrival(name):
+    faces = batch(9)
+    metric, calls = MAKERS[name](), MAKERS[name]()
+    for start in range(0, 9, 4):
+        part = rows(faces, slice(start, start + 4))
+        del part["index"]
+        metric.update(**part)
+        calls(**part)  # forward, which updates from an empty state and merges
+    assert_same(metric.compute(), expected(name, faces))
+    assert_same(calls.compute(), expected(name, faces))
+
+
+def test_forward_gives_the_value_of_the_batch():
+    faces = batch(9)
+    metric = NormalizedMeanError()
+    metric.update(**rows(faces, slice(0, 5)))
+    assert_same(metric(**rows(faces, slice(5, 9))), expected("nme", rows(faces, slice(5, 9))))
+    assert_same(metric.compute(), expected("nme", faces))
+
+
+def test_all_landmarks_are_valid_by_default():
+    faces = batch(5)
+    del faces["valid"]
+    metric = FaceErrors()
+    metric.update(**faces)
+    assert_same(metric.compute(), (faces["index"], functional.face_errors(**faces)))
+    assert not np.isnan(metric.compute()[1]).any()
+
+
+def test_a_repeated_face_counts_once_its_first_time():
+    """Another batch gives slightly other predictions, up to 1e-6 of the face in float32: no reason to stop."""
+    faces = batch(4)
+    metric = FaceErrors()
+    metric.update(**faces)
+    again = rows(faces, [2, 0])
+    again["prediction"] = again["prediction"] + 1e-3
+    metric.update(**again)
+    assert_same(metric.compute(), expected("errors", faces))
+
+
+@every_metric
+def test_two_faces_under_one_index_are_refused(name):
+    faces = batch(6)
+    faces["index"] = torch.tensor([4, 5, 6, 4, 8, 6])
+    metric = MAKERS[name]()
+    metric.update(**faces)
+    with pytest.raises(ValueError, match=r"index \[4, 6\] came with more than one normalizer"):
+        metric.compute()
+
+
+@every_metric
+def test_no_faces_are_refused(name):
+    metric = MAKERS[name]()
+    with pytest.raises(ValueError, match="no faces"), pytest.warns(UserWarning, match="before the ``update``"):
+        metric.compute()
+    metric.update(**batch(0))
+    with pytest.raises(ValueError, match="no faces"):
+        metric.compute()
+
+
+@pytest.mark.parametrize("index", [[0, -1, 2], [0.0, 1.0, 2.0]])
+def test_an_index_that_is_none_is_refused(index):
+    with pytest.raises(ValueError, match="index must be 3 integers from 0 on"):
+        NormalizedMeanError().update(**{**batch(3), "index": torch.tensor(index)})
+
+
+def test_some_faces_with_index_and_some_without_are_refused():
+    metric = NormalizedMeanError()
+    metric.update(**batch(3))
+    metric.update(**{**batch(3), "index": None})
+    with pytest.raises(ValueError, match="some faces came with an index and some without"):
+        metric.compute()
+
+
+def test_a_refused_batch_leaves_nothing_behind():
+    faces = batch(3)
+    metric = NormalizedMeanError()
+    metric.update(**faces)
+    with pytest.raises(ValueError, match=r"normalizer must be positive and finite.*\[5\]"):
+        metric.update(**{**batch(1), "normalizer": torch.zeros(1), "index": torch.tensor([5])})
+    assert_same(metric.compute(), expected("nme", faces))
+
+
+@pytest.mark.parametrize("metric_class", [FailureRate, CEDAUC])
+@pytest.mark.parametrize("threshold", [0.0, -0.1, float("nan")])
+def test_thresholds_must_be_positive(metric_class, threshold):
+    with pytest.raises(ValueError, match="threshold must be positive"):
+        metric_class(threshold)
+
+
+def test_which_way_is_better():
+    assert [MAKERS[name]().higher_is_better for name in MAKERS] == [False, False, True, None, None]
+    assert not any(MAKERS[name]().is_differentiable for name in MAKERS)
+
+
+@every_metric
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda module: module.half(),
+        lambda module: module.float(),
+        lambda module: module.to(torch.bfloat16),
+        lambda module: module.to("cpu", torch.float16),
+    ],
+)
+def test_precision_of_the_module_does_not_round_the_faces(name, convert):
+    faces = batch(13)
+    module = nn.ModuleDict({"metric": MAKERS[name](), "layer": nn.Linear(2, 2)})
+    convert(module)
+    module["metric"].update(**rows(faces, slice(0, 7)))
+    convert(module)
+    module["metric"].update(**rows(faces, slice(7, 13)))
+    assert_same(module["metric"].compute(), expected(name, faces))
+
+
+def test_states_follow_the_module_to_its_device():
+    metric = NormalizedMeanError()
+    metric.update(**batch(3))
+    module = nn.ModuleDict({"metric": metric}).to("meta")
+    assert {part.device.type for name in metric.columns for part in getattr(module["metric"], name)} == {"meta"}
+
+
+@every_metric
+def test_reset_clone_and_pickle(name):
+    first, second = batch(5, seed=1), batch(6, seed=2)
+    metric = MAKERS[name]()
+    metric.update(**first)
+    clone, pickled = metric.clone(), pickle.loads(pickle.dumps(metric))
+    metric.reset()
+    metric.update(**second)
+    assert_same(metric.compute(), expected(name, second))
+    for copy in (clone, pickled):
+        assert_same(copy.compute(), expected(name, first))
+
+
+def test_states_are_in_no_checkpoint_unless_asked_for():
+    faces = batch(5)
+    metric, restored = NormalizedMeanError(), NormalizedMeanError()
+    metric.update(**faces)
+    assert metric.state_dict() == {}
+    metric.persistent(True)
+    restored.persistent(True)
+    restored.load_state_dict(metric.state_dict())
+    restored.update(**rows(faces, slice(0, 2)))
+    assert_same(restored.compute(), expected("nme", faces))
+
+
+def test_kept_rows_are_copies():
+    faces = batch(5)
+    wanted = expected("errors", {name: column.clone() for name, column in faces.items()})
+    metric = FaceErrors()
+    metric.update(**faces)
+    for column in faces.values():
+        column.zero_()
+    assert_same(metric.compute(), wanted)
+
+
+@pytest.mark.parametrize("all_valid", [True, False])  # NaN keeps torchmetrics from sharing states
+@pytest.mark.parametrize("call", ["update", "forward"])
+def test_metrics_of_a_collection_keep_their_thresholds(all_valid, call):
+    faces = batch(40)
+    faces["prediction"] = faces["target"] + torch.linspace(0, 10, 40, dtype=torch.float64)[:, None, None]
+    if all_valid:
+        faces["valid"] = torch.ones_like(faces["valid"])
+    thresholds = (0.02, 0.05, 0.08)
+    collection = MetricCollection(
+        {f"{m.__name__}{i}": m(t) for m in (FailureRate, CEDAUC) for i, t in enumerate(thresholds)}
+        | {"nme": NormalizedMeanError(), "errors": FaceErrors()}
+    )
+    for _ in range(2):
+        collection.reset()
+        for start in range(0, 40, 16):
+            getattr(collection, call)(**rows(faces, slice(start, start + 16)))
+        values = collection.compute()
+        nmes = functional.face_nme(functional.face_errors(**faces))
+        for i, t in enumerate(thresholds):
+            assert_same(values[f"FailureRate{i}"], functional.failure_rate(nmes, t))
+            assert_same(values[f"CEDAUC{i}"], functional.auc(nmes, t))
+        assert_same(values["nme"], expected("nme", faces))
+        assert_same(values["errors"], expected("errors", faces))
+    assert len({values[f"FailureRate{i}"].item() for i in range(3)}) == 3
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("scored", [True, False])
+def test_predictions_are_sorted_and_each_face_comes_once(count, scored):
+    landmarks = torch.rand(count, K, 2, dtype=torch.float64) * 400
+    score = torch.rand(count, K) if scored else None
+    metric = FacePredictions()
+    for start in (0, 1):
+        order = torch.arange(count).flip(0)[start:]
+        metric.update(10 + order, landmarks[order], None if score is None else score[order])
+    index, found, found_score = metric.compute()
+    assert_same((index, found), (10 + torch.arange(count), landmarks))
+    assert found_score is None if score is None else np.array_equal(found_score, score.numpy())
+
+
+def test_predictions_of_wrong_shape_are_refused():
+    index, landmarks = torch.arange(3), torch.zeros(3, K, 2)
+    with pytest.raises(ValueError, match=r"landmarks_image must be \(B,K,2\), got \(3, 14\)"):
+        FacePredictions().update(index, landmarks.flatten(1))
+    with pytest.raises(ValueError, match=r"score must be \(3, 7\).*got \(3, 1\)"):
+        FacePredictions().update(index, landmarks, torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="index must be 3 integers"):
+        FacePredictions().update(index[:2], landmarks)

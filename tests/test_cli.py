@@ -1,0 +1,202 @@
+"""The command line as a researcher uses it, on a tiny set: fit, test, predict, reload, refusals."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import wingmark.run
+from wingmark.cli import main
+from wingmark.evaluation import Predictions
+
+RECIPE = {
+    "trainer": {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+    },
+    "model": {
+        "network": {"class_path": "wingmark.networks.TimmNetwork", "init_args": {"model": "resnet10t"}},
+        "codec": {"class_path": "wingmark.codecs.Coordinates"},
+        "loss": {"class_path": "wingmark.losses.WingLoss"},
+        "schedule": {"class_path": "wingmark.schedules.CosineWarmup"},
+    },
+    "data": {
+        "source": {
+            "class_path": "wingmark.data.sources.SyntheticFaces",
+            "init_args": {"train": 24, "val": 5, "test": 7, "image_size": 96},
+        },
+        "protocol": "synthetic/inter-ocular/v1",
+        "crop_size": 64,
+        "geometry": {"rotation": 20, "flip": 0.5},
+        "photometric": [{"class_path": "albumentations.GaussNoise", "init_args": {"p": 0.5}}],
+        "batch_size": 8,
+        "num_workers": 0,
+    },
+}
+HEATMAP = {
+    "network": {
+        "class_path": "wingmark.networks.FeatureNetwork",
+        "init_args": {
+            "backbone": "resnet10t",
+            "out_indices": [1, 2, 3],
+            "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
+        },
+    },
+    "codec": {"class_path": "wingmark.codecs.Heatmap"},
+    "loss": {"class_path": "wingmark.losses.AdaptiveWingLoss"},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def refusal(*args: str) -> str:
+    """The sentence on which the command ends."""
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    return str(end.value)
+
+
+@pytest.mark.parametrize("heads", ["coordinates", "heatmap"])
+def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"model": HEATMAP if heads == "heatmap" else {}}))
+    main(["fit", "--config", str(recipe), "--config", str(overlay), "--name", "a", "--model.compile", "false"])
+    run = tmp_path / "runs" / "a"
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "logs"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    curves = (run / "logs" / "version_0" / "metrics.csv").read_text()
+    assert "train/loss" in curves and "val/nme" in curves
+
+    main(["test", "--run", str(run)])
+    out = capsys.readouterr().out
+    assert "synthetic/inter-ocular/v1" in out and "faces.csv" in out.splitlines()[-1]
+    scores = json.loads((run / "metrics.json").read_text())["scores"]["all"]
+    predictions = Predictions.load(run / "predictions.npz")
+    distance = np.linalg.norm(predictions.landmarks_image - predictions.target, axis=2).mean(1)
+    assert scores["faces"] == len(predictions.id) == 7
+    assert scores["nme"] == pytest.approx((distance / predictions.normalizer).mean(), rel=1e-12)
+    assert (predictions.score is None) == (heads == "coordinates")
+    assert len((run / "faces.csv").read_text().splitlines()) == 8
+    assert {path.name for path in (run / "pictures").iterdir()} == {"ced.png", "faces.jpg"}
+
+    main(["predict", "--run", str(run)])
+    again = Predictions.load(run / "predict" / "predictions.npz")
+    assert (again.landmarks_image == predictions.landmarks_image).all()
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run / "checkpoints" / "best.ckpt").rename(elsewhere / "one.ckpt")
+    code = (
+        "import sys, torch, wingmark.run\n"
+        "model = wingmark.run.load('one.ckpt')\n"
+        "image = torch.arange(3 * 64 * 64).reshape(1, 3, 64, 64).remainder(251).byte()\n"
+        "with torch.no_grad(): landmarks, score = model(image)\n"
+        "torch.save(landmarks, 'landmarks.pt')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=True, timeout=120)
+    model = wingmark.run.load(elsewhere / "one.ckpt")
+    image = torch.arange(3 * 64 * 64).reshape(1, 3, 64, 64).remainder(251).byte()
+    with torch.no_grad():
+        assert torch.equal(model(image)[0], torch.load(elsewhere / "landmarks.pt", weights_only=True))
+    assert (model.schema.name, model.protocol.name, model.crop_size) == ("ibug68", "synthetic/inter-ocular/v1", 64)
+    assert not model.training
+
+
+def test_a_further_protocol_gets_its_own_folder(recipe, tmp_path):
+    main(["fit", "--config", str(recipe), "--name", "a"])
+    run = tmp_path / "runs" / "a"
+    main(["test", "--run", str(run)])
+    first = (run / "metrics.json").read_text()
+    main(["test", "--run", str(run), "--data.protocol", '{"name": "other/box/v1", "normalizer": "box_size"}'])
+    assert (run / "metrics.json").read_text() == first
+    assert (
+        json.loads((run / "test" / "other_box_v1" / "metrics.json").read_text())["protocol"]["normalizer"] == "box_size"
+    )
+
+
+def test_a_run_is_not_overwritten_but_resumed(recipe, tmp_path):
+    main(["fit", "--config", str(recipe), "--name", "a"])
+    said = refusal("fit", "--config", str(recipe), "--name", "a")
+    assert "already holds a run" in said and "--ckpt_path runs/a/checkpoints/last.ckpt" in said
+    last = tmp_path / "runs" / "a" / "checkpoints" / "last.ckpt"
+    args = ["--name", "a", "--ckpt_path", str(last), "--trainer.max_epochs", "3"]
+    assert main(["fit", "--config", str(recipe), *args]).trainer.current_epoch == 3
+
+
+def test_the_run_without_a_name_is_called_after_the_recipe(recipe, tmp_path, monkeypatch):
+    monkeypatch.delenv("WINGMARK_RUN_NAME", raising=False)
+    main(["fit", "--config", str(recipe), "--trainer.max_epochs", "1"])
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("tiny-2")
+    monkeypatch.delenv("WINGMARK_RUN_NAME")
+
+
+def test_fast_dev_run_writes_nothing(recipe, tmp_path):
+    main(["fit", "--config", str(recipe), "--trainer.fast_dev_run", "true"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_saved_config_repeats_the_run(recipe, tmp_path):
+    main(["fit", "--config", str(recipe), "--name", "a", "--model.loss.init_args.w", "6"])
+    config = tmp_path / "runs" / "a" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    assert content["model"]["loss"]["init_args"] == {"w": 6.0, "epsilon": 2.0, "reduction": "mean"}
+    assert "schema" not in content["model"]
+    main(["fit", "--config", str(config), "--name", "b"])
+    one, two = (torch.load(tmp_path / "runs" / n / "checkpoints" / "last.ckpt", weights_only=True) for n in "ab")
+    assert all(torch.equal(one["state_dict"][key], two["state_dict"][key]) for key in one["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (
+            ["--model.loss", "wingmark.losses.AdaptiveWingLoss"],
+            "AdaptiveWingLoss expects heatmap; model.codec Coordinates",
+        ),
+        (
+            ["--model.codec", "wingmark.codecs.Heatmap", "--model.loss", "wingmark.losses.MSELoss"],
+            "expects square maps",
+        ),
+        (["--data.protocol", "nothing"], "no built-in protocol 'nothing'"),
+        (["--data.source", "wingmark.data.sources.IBUG300W", "--data.source.root", "gone"], "gone"),
+        (["--data.holdout.val", "0.1"], "has 5 val faces of its own"),
+        (["--model.network.init_args.model", "resnet18x"], "resnet18"),
+    ],
+)
+def test_what_does_not_fit_ends_in_one_sentence(recipe, tmp_path, args, says):
+    said = refusal("fit", "--config", str(recipe), "--name", "a", *args)
+    assert says in said and "\n" not in said
+    assert not (tmp_path / "runs" / "a" / "checkpoints").exists()
+
+
+def test_a_misspelt_key_is_named(recipe, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(recipe), "--data.crop_sise", "64"])
+    assert "crop_sise" in capsys.readouterr().err
+
+
+def test_missing_run_is_named(tmp_path):
+    assert "config.yaml does not exist" in refusal("test", "--run", str(tmp_path))
+
+
+def test_loading_refuses_what_is_not_ours(tmp_path):
+    with pytest.raises(FileNotFoundError, match="give a run folder"):
+        wingmark.run.load(tmp_path / "x.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match="does not say how its model was built"):
+        wingmark.run.load(tmp_path / "x.ckpt")
