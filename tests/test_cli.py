@@ -14,38 +14,11 @@ import wingmark.run
 from wingmark.cli import main
 from wingmark.evaluation import Predictions
 
-RECIPE = {
-    "trainer": {
-        "max_epochs": 2,
-        "accelerator": "cpu",
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "log_every_n_steps": 1,
-    },
-    "model": {
-        "network": {"class_path": "wingmark.networks.TimmNetwork", "init_args": {"model": "resnet10t"}},
-        "codec": {"class_path": "wingmark.codecs.Coordinates"},
-        "loss": {"class_path": "wingmark.losses.WingLoss"},
-        "schedule": {"class_path": "wingmark.schedules.CosineWarmup"},
-    },
-    "data": {
-        "source": {
-            "class_path": "wingmark.data.sources.SyntheticFaces",
-            "init_args": {"train": 24, "val": 5, "test": 7, "image_size": 96},
-        },
-        "protocol": "synthetic/inter-ocular/v1",
-        "crop_size": 64,
-        "geometry": {"rotation": 20, "flip": 0.5},
-        "photometric": [{"class_path": "albumentations.GaussNoise", "init_args": {"p": 0.5}}],
-        "batch_size": 8,
-        "num_workers": 0,
-    },
-}
 HEATMAP = {
     "network": {
         "class_path": "wingmark.networks.FeatureNetwork",
         "init_args": {
-            "backbone": "resnet10t",
+            "backbone": "test_resnet",
             "out_indices": [1, 2, 3],
             "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
         },
@@ -59,7 +32,7 @@ HEATMAP = {
 def recipe(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
+    path.write_text((Path(__file__).parent / "tiny.yaml").read_text())
     return path
 
 
@@ -103,16 +76,16 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
     code = (
         "import sys, torch, wingmark.run\n"
         "model = wingmark.run.load('one.ckpt')\n"
-        "image = torch.arange(3 * 64 * 64).reshape(1, 3, 64, 64).remainder(251).byte()\n"
+        "image = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(251).byte()\n"
         "with torch.no_grad(): landmarks, score = model(image)\n"
         "torch.save(landmarks, 'landmarks.pt')\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=True, timeout=120)
     model = wingmark.run.load(elsewhere / "one.ckpt")
-    image = torch.arange(3 * 64 * 64).reshape(1, 3, 64, 64).remainder(251).byte()
+    image = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(251).byte()
     with torch.no_grad():
         assert torch.equal(model(image)[0], torch.load(elsewhere / "landmarks.pt", weights_only=True))
-    assert (model.schema.name, model.protocol.name, model.crop_size) == ("ibug68", "synthetic/inter-ocular/v1", 64)
+    assert (model.schema.name, model.protocol.name, model.crop_size) == ("ibug68", "synthetic/inter-ocular/v1", 32)
     assert not model.training
 
 

@@ -166,11 +166,12 @@ def test_blur_pays_under_noise():
 
 
 def test_taylor_stays_at_the_peak_without_a_top():
-    """A flat map, and a saddle: high along one diagonal, low along the other, with a slope to be tempted by."""
+    """A flat map; a saddle, high along one diagonal, with a slope to be tempted by; a bowl, highest in a corner."""
     saddle = torch.full((9, 9), -3.0)
     saddle[3:6, 3:6] = torch.tensor([[-0.001, -0.1, -2.0], [-0.1, 0.0, -0.05], [-2.0, -0.1, -0.001]])
-    maps = torch.stack([torch.full((9, 9), 0.5), saddle.exp()])[None]
-    assert heatmaps.taylor(maps, blur=0.0).tolist() == [[[0, 0], [4, 4]]]
+    square = (torch.arange(9.0) - 3.9) ** 2
+    maps = torch.stack([torch.full((9, 9), 0.5), saddle.exp(), (0.05 * (square[:, None] + square)).exp()])[None]
+    assert heatmaps.taylor(maps, blur=0.0).tolist() == [[[0, 0], [4, 4], [8, 8]]]
 
 
 def test_taylor_goes_at_most_one_cell():

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class LandmarkCLI(LightningCLI):
             LandmarkDataModule,
             save_config_callback=SaveRunConfig,
             seed_everything_default=0,
+            trainer_defaults={"enable_model_summary": False},
             args=args,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -152,10 +154,30 @@ def of_run(args: list[str]) -> list[str]:
     return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]
 
 
+# What the libraries say on every run and nobody can act on.
+NOISE = (
+    "LightningCLI's args parameter",  # main(args) is called from tests and notebooks
+    "(?s).*does not round-trip",  # tuples become lists in config.yaml, which are read back as tuples
+    ".*isinstance.treespec, LeafSpec",
+    ".*not supported by the model summary",
+    "(?s).*suggested max number of worker|.*does not have many workers",
+    ".*exists and is not empty",
+    ".*number of training batches .* is smaller than the logging interval",
+)
+
+
+def _quiet_libraries() -> None:
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    tips.addFilter(lambda record: "Tip:" not in record.getMessage())
+
+
 def main(args: list[str] | None = None) -> LandmarkCLI | None:
     """The `wingmark` command. Errors in data or config end in one sentence; WINGMARK_DEBUG=1 shows where they arose."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("wingmark").setLevel(logging.INFO)
+    logging.getLogger("wingmark").setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+    _quiet_libraries()
     try:
         return LandmarkCLI(of_run(sys.argv[1:] if args is None else args))
     except (ValueError, OSError) as error:

@@ -88,16 +88,18 @@ def taylor(maps: Tensor, blur: float) -> Tensor:
 
 
 def _smooth(patch: Tensor, sigma: float) -> Tensor:
-    """The middle 3x3 cells of patches after a Gaussian blur, (B, K, 3, 3); sums, since `@` may run in TF32."""
+    """The middle 3x3 cells of patches after a Gaussian blur, (B, K, 3, 3), times a constant.
+
+    Sums, since a matrix product may run in TF32 on a GPU.
+    """
     length = patch.shape[-1] - 2
     kernel = torch.exp(-0.5 * ((torch.arange(length, device=patch.device) - length // 2) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
     rows = (patch.unfold(-1, length, 1) * kernel).sum(-1)
     return (rows.unfold(-2, length, 1) * kernel).sum(-1)
 
 
 def _top_of_parabola(patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the second-order expansion of 3x3 patches at their middle is highest, (B, K, 2), and whether it is."""
+    """From the middle of 3x3 patches to the top of their second-order expansion, (B, K, 2), and whether it has one."""
     left, right, above, below = patch[..., 1, 0], patch[..., 1, 2], patch[..., 0, 1], patch[..., 2, 1]
     dx, dy = (right - left) / 2, (below - above) / 2
     dxx, dyy = right + left - 2 * patch[..., 1, 1], below + above - 2 * patch[..., 1, 1]
@@ -105,4 +107,4 @@ def _top_of_parabola(patch: Tensor) -> tuple[Tensor, Tensor]:
     determinant = dxx * dyy - dxy * dxy
     has_top = (dxx < 0) & (determinant > 0)
     newton_step = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1)
-    return newton_step / determinant.where(has_top, 1)[..., None], has_top
+    return newton_step / determinant[..., None], has_top

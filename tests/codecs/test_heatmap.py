@@ -58,13 +58,14 @@ def test_target_is_drawn_around_the_cell_under_the_landmark():
 
 
 def test_weight_leaves_out_what_is_not_valid_or_outside_the_crop():
-    landmarks = torch.tensor([[[10.0, 20.0], [-0.5, 31.5], [-0.6, 5.0], [5.0, 31.6], [torch.nan, torch.nan]]])
-    valid = torch.tensor([[True, True, True, True, False]])
-    target, weight = Heatmap(schema=FIVE).encode(landmarks, valid, torch.Size([1, 5, 8, 8]), 32)
-    assert weight.shape == (1, 5, 1, 1)
-    assert weight.flatten().tolist() == [1, 1, 0, 0, 0]
+    edges = [[-0.5, 31.5], [31.5, -0.5], [10.0, 20.0], [10.0, 20.0], [torch.nan, torch.nan]]
+    beyond = [[-0.6, 5.0], [31.6, 5.0], [5.0, -0.6], [5.0, 31.6], [10.0, 20.0]]
+    valid = torch.tensor([[True, True, True, False, False], [True] * 5])
+    target, weight = Heatmap(schema=FIVE).encode(torch.tensor([edges, beyond]), valid, torch.Size([2, 5, 8, 8]), 32)
+    assert weight.shape == (2, 5, 1, 1)
+    assert weight.flatten(1).tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
     assert target.isfinite().all()
-    assert target.amax((-2, -1)).gt(0).flatten().tolist() == [True, True, False, False, False]
+    assert torch.equal(target.amax((-2, -1), keepdim=True) > 0, weight > 0)
 
 
 def test_targets_are_constants():

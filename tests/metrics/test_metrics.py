@@ -110,7 +110,7 @@ def test_all_landmarks_are_valid_by_default():
 
 
 def test_a_repeated_face_counts_once_its_first_time():
-    """Another batch gives slightly other predictions, up to 1e-6 of the face in float32: no reason to stop."""
+    """Another batch gives slightly other predictions: no reason to stop."""
     faces = batch(4)
     metric = FaceErrors()
     metric.update(**faces)

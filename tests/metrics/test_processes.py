@@ -31,8 +31,8 @@ TIMEOUT = 30
 
 
 def strided(count: int, world: int, rank: int) -> np.ndarray:
-    """Shards of uneven length, without repeats; empty where there are more processes than faces."""
-    return np.arange(count)[rank::world]
+    """Shards of uneven length, without repeats; the first ones are empty where there are more processes than faces."""
+    return np.arange(count)[world - 1 - rank :: world]
 
 
 def padded(count: int, world: int, rank: int) -> np.ndarray:
@@ -47,12 +47,7 @@ def scattered(count: int, world: int, rank: int) -> np.ndarray:
     return faces[rng.integers(0, world, len(faces)) == rank]
 
 
-def last_only(count: int, world: int, rank: int) -> np.ndarray:
-    """All faces at the last process, none at the others."""
-    return np.arange(count if rank == world - 1 else 0)
-
-
-SHARDS = (strided, padded, scattered, last_only)
+SHARDS = (strided, padded, scattered)
 
 
 def faces(count: int) -> dict[str, torch.Tensor]:
@@ -70,7 +65,7 @@ def faces(count: int) -> dict[str, torch.Tensor]:
 
 
 def evaluate(count: int, shard: np.ndarray) -> dict:
-    """All metrics over the faces of a shard, in batches of four, computed twice: half-way and at the end."""
+    """All metrics over the faces of a shard, in batches of four, then the NME once more after another batch."""
     table = faces(count)
     metrics = {
         "nme": NormalizedMeanError(),
@@ -80,7 +75,7 @@ def evaluate(count: int, shard: np.ndarray) -> dict:
         "errors": FaceErrors(),
         "predictions": FacePredictions(),
     }
-    batches = np.array_split(shard, max(1, -(-len(shard) // 4))) if len(shard) else []
+    batches = np.array_split(shard, -(-len(shard) // 4)) if len(shard) else []
     for batch in batches:
         rows = {name: column[batch] for name, column in table.items()}
         for name, metric in metrics.items():
@@ -88,7 +83,7 @@ def evaluate(count: int, shard: np.ndarray) -> dict:
                 metric.update(**rows)
         metrics["predictions"].update(rows["index"], rows["prediction"])
     values = {name: metric.compute() for name, metric in metrics.items()}
-    # Back to the process's own faces, and once more: the gathering must leave nothing behind.
+    # The process is back at its own faces: the gathering must leave nothing behind.
     metrics["nme"].update(**{name: column[:1] for name, column in table.items()})
     values["nme again"] = metrics["nme"].compute()
     return values

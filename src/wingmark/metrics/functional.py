@@ -22,20 +22,8 @@ def face_errors(
     errors; without it the row does. Raises ValueError for shapes that do not fit, a normalizer that is not positive
     and finite, a face without a valid landmark, and coordinates of valid landmarks that are not finite.
     """
-    if prediction.shape != target.shape or target.ndim != 3 or target.shape[2] != 2:
-        raise ValueError(
-            f"prediction and target must both be (B,K,2), got {tuple(prediction.shape)} and {tuple(target.shape)}"
-        )
-    batch, landmarks = target.shape[:2]
-    index = torch.arange(batch, device=target.device) if index is None else index
-    valid = torch.ones_like(target[..., 0], dtype=torch.bool) if valid is None else valid
-    expected = {"normalizer": (normalizer, (batch,)), "index": (index, (batch,)), "valid": (valid, (batch, landmarks))}
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape:
-            raise ValueError(
-                f"{name} must be {shape} to go with target {tuple(target.shape)}, got {tuple(tensor.shape)}"
-            )
-    valid = valid.bool()
+    _check_shapes(prediction, target, normalizer=normalizer, index=index, valid=valid)
+    valid = torch.ones_like(target[..., 0], dtype=torch.bool) if valid is None else valid.bool()
     faults = {
         "normalizer must be positive and finite": ~(normalizer.isfinite() & (normalizer > 0)),
         "at least one landmark must be valid": ~valid.any(dim=1),
@@ -44,9 +32,23 @@ def face_errors(
     }
     for rule, broken in faults.items():
         if broken.any():
-            raise ValueError(f"{rule}; not so for the faces of index {index[broken].tolist()}")
+            faces = broken.nonzero()[:, 0] if index is None else index[broken]
+            raise ValueError(f"{rule}; not so for the faces of index {faces.tolist()}")
     error = torch.linalg.vector_norm(prediction.double() - target.double(), dim=2) / normalizer.double()[:, None]
     return error.masked_fill(~valid, torch.nan)
+
+
+def _check_shapes(prediction: Tensor, target: Tensor, **rows: Tensor | None) -> None:
+    if prediction.shape != target.shape or target.ndim != 3 or target.shape[2] != 2:
+        raise ValueError(
+            f"prediction and target must both be (B,K,2), got {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
+    for name, tensor in rows.items():
+        shape = target.shape[:2] if name == "valid" else target.shape[:1]
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(
+                f"{name} must be {tuple(shape)} to go with target {tuple(target.shape)}, got {tuple(tensor.shape)}"
+            )
 
 
 def face_nme(errors: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
 """timm models by name, with weights from the network or from a file, and errors that tell the way out."""
 
 import difflib
-import pickle
 from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 
@@ -17,7 +15,7 @@ def create_timm_model(name: str, *, crop_size: int, pretrained: bool, weights: s
     weights: a local file of such weights instead (.safetensors, .pth), as timm names them; see `check_weights`.
 
     Raises ValueError for an unknown name, for both sources at once and for a file that does not fit,
-    FileNotFoundError for a missing file, RuntimeError where nothing could be downloaded.
+    FileNotFoundError for a missing file, ConnectionError where nothing could be downloaded.
     """
     names = timm.list_models() + timm.list_models(include_tags=True)
     if name not in names:
@@ -37,9 +35,9 @@ def create_timm_model(name: str, *, crop_size: int, pretrained: bool, weights: s
         if weights is not None:
             raise ValueError(f"weights: {weights} does not fit {name}: {error}") from error
         if pretrained:
-            raise RuntimeError(
-                f"pretrained weights of {name} could not be downloaded ({error}); set pretrained: false to start "
-                "from scratch, or weights: FILE to a local copy"
+            raise ConnectionError(
+                f"pretrained: true, but the weights of {name} could not be had ({error}); set pretrained: false to "
+                "start from scratch, or weights: FILE to a local copy"
             ) from error
         raise
 
@@ -54,13 +52,11 @@ def check_weights(name: str, weights: str) -> None:
         raise FileNotFoundError(f"weights: no file {weights}")
     try:
         found = set(timm.models.load_state_dict(weights))
-    except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError, TypeError, AttributeError) as error:
+    except Exception as error:  # a file that is no checkpoint can fail in any way
         raise ValueError(f"weights: {weights} holds no named tensors that can be read ({error})") from error
     with torch.device("meta"):  # names without memory
         whole = timm.create_model(name)
-    classifier = whole.pretrained_cfg.get("classifier") or ()
-    layers = (classifier,) if isinstance(classifier, str) else classifier
-    prefixes = tuple(f"{layer}." for layer in layers)
+    prefixes = tuple(f"{layer}." for layer in classifier_names(whole))
     missing, unknown = (
         sorted(key for key in keys if not key.startswith(prefixes))
         for keys in (whole.state_dict().keys() - found, found - whole.state_dict().keys())
@@ -70,3 +66,9 @@ def check_weights(name: str, weights: str) -> None:
             f"weights: {weights} is no file of {name}: {len(missing)} tensors missing {missing[:3]}, "
             f"{len(unknown)} unknown {unknown[:3]}; give the weights of this model as timm saves them"
         )
+
+
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers of a timm model that give its outputs; most have one, some none."""
+    names = model.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)

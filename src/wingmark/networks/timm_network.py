@@ -4,14 +4,15 @@ import torch
 from torch import nn
 
 from wingmark.networks.network import Normalize, to_landmarks
-from wingmark.networks.timm_model import create_timm_model
+from wingmark.networks.timm_model import classifier_names, create_timm_model
 
 
 class TimmNetwork(nn.Module):
     """Any timm model whose classifier has `outputs` outputs, as a network.
 
     model: a timm name. Vectors (B, 2K) become coordinates (B, K, 2) in pixels of the crop; models that give maps
-        (B, M, H, W), or a list of them, are taken as they are.
+        (B, M, H, W), or a list of them, are taken as they are. The classifier starts near zero: with timm's own start
+        a first guess can lie several crops away from the face.
     pretrained, weights: where the weights come from, see `create_timm_model`; without both, from scratch.
     """
 
@@ -23,6 +24,10 @@ class TimmNetwork(nn.Module):
         self.model = create_timm_model(
             model, crop_size=crop_size, pretrained=pretrained, weights=weights, num_classes=outputs
         )
+        for name in classifier_names(self.model):
+            classifier = self.model.get_submodule(name)
+            nn.init.normal_(classifier.weight, std=0.001)
+            nn.init.zeros_(classifier.bias)
         self.normalize = Normalize(self.model)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:

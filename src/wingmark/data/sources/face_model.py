@@ -11,49 +11,53 @@ from typing import NamedTuple
 
 import numpy as np
 
-DISTANCE = 9.0  # of the camera; a face at arm's length and a half
+Number = float | np.ndarray
+Curve = tuple[np.ndarray, np.ndarray]  # x and y (..., n)
+
+DISTANCE = 9.0  # of the camera, in units
 
 
 class Head(NamedTuple):
     """What makes a face. The defaults are the neutral mean face, seen from the front."""
 
-    half_width: float | np.ndarray = 0.70  # at the eyes
-    chin: float | np.ndarray = 1.14
-    skull: float | np.ndarray = 1.10
-    jaw: float | np.ndarray = 2.15  # exponent of the lower outline: 1.8 pointed, 2.6 square
-    eye_x: float | np.ndarray = 0.318
-    eye_half_width: float | np.ndarray = 0.150
-    eye_half_height: float | np.ndarray = 0.056
-    eye_slant: float | np.ndarray = 0.012
-    brow_y: float | np.ndarray = -0.215
-    brow_thickness: float | np.ndarray = 0.062
-    brow_arch: float | np.ndarray = 0.045
-    brow_slant: float | np.ndarray = 0.0  # inner ends down
-    nose_length: float | np.ndarray = 0.49
-    nose_half_width: float | np.ndarray = 0.165
-    nose_height: float | np.ndarray = 0.24
-    mouth_y: float | np.ndarray = 0.735
-    mouth_half_width: float | np.ndarray = 0.25
-    upper_lip: float | np.ndarray = 0.062
-    lower_lip: float | np.ndarray = 0.085
+    # shape
+    half_width: Number = 0.70  # at the eyes
+    chin: Number = 1.14
+    skull: Number = 1.10
+    jaw: Number = 2.15  # exponent of the lower outline: 1.8 is pointed, 2.6 square
+    eye_x: Number = 0.318
+    eye_half_width: Number = 0.150
+    eye_half_height: Number = 0.056
+    eye_slant: Number = 0.012
+    brow_y: Number = -0.215
+    brow_thickness: Number = 0.062
+    brow_arch: Number = 0.045
+    brow_slant: Number = 0.0  # inner ends down
+    nose_length: Number = 0.49
+    nose_half_width: Number = 0.165
+    nose_height: Number = 0.24
+    mouth_y: Number = 0.735
+    mouth_half_width: Number = 0.25
+    upper_lip: Number = 0.062
+    lower_lip: Number = 0.085
     # expression
-    mouth_gap: float | np.ndarray = 0.0  # between the lips
-    smile_right: float | np.ndarray = 0.0
-    smile_left: float | np.ndarray = 0.0
-    brow_raise_right: float | np.ndarray = 0.0
-    brow_raise_left: float | np.ndarray = 0.0
-    lid_right: float | np.ndarray = 1.0  # 1 open, 0 closed
-    lid_left: float | np.ndarray = 1.0
-    gaze_x: float | np.ndarray = 0.0
-    gaze_y: float | np.ndarray = 0.0
+    mouth_gap: Number = 0.0  # between the lips
+    smile_right: Number = 0.0
+    smile_left: Number = 0.0
+    brow_raise_right: Number = 0.0
+    brow_raise_left: Number = 0.0
+    lid_right: Number = 1.0  # 1 open, 0 closed
+    lid_left: Number = 1.0
+    gaze_x: Number = 0.0
+    gaze_y: Number = 0.0
     # pose in radians: yaw to the right of the picture, pitch down, roll clockwise
-    yaw: float | np.ndarray = 0.0
-    pitch: float | np.ndarray = 0.0
-    roll: float | np.ndarray = 0.0
+    yaw: Number = 0.0
+    pitch: Number = 0.0
+    roll: Number = 0.0
     # place in the picture, in sides of the picture from its middle; scale is sides per unit
-    center_x: float | np.ndarray = 0.0
-    center_y: float | np.ndarray = 0.0
-    scale: float | np.ndarray = 0.37
+    center_x: Number = 0.0
+    center_y: Number = 0.0
+    scale: Number = 0.37
 
 
 def lowest(head: Head):
@@ -83,21 +87,25 @@ def relief(head: Head, x, y):
     back, front = depth(head, y)
     across = np.clip(x / np.maximum(half_width(head, y), 1e-6), -1, 1)
     z = back + (front - back) * np.sqrt(1 - across**2)
-    side, mouth, lower = np.abs(x), head.mouth_y, head.mouth_gap
-
-    def bump(bump_x, bump_y, size_x, size_y):
-        return np.exp(-(((side - bump_x) / size_x) ** 2) - ((y - bump_y) / size_y) ** 2)
-
-    z = z - 0.10 * bump(0.8 * head.eye_x, -0.01, 0.15, 0.10) + 0.05 * bump(head.eye_x, 0.0, 0.12, 0.075)
-    z = z + 0.05 * bump(0.25, -0.2, 0.22, 0.08) + 0.04 * bump(0.40, 0.28, 0.17, 0.15)
-    z = z + 0.07 * bump(0.0, mouth, 0.27, 0.22) + 0.06 * bump(0.0, lowest(head) - 0.1, 0.16, 0.10)
-    z = z + 0.035 * bump(0.0, mouth - 0.035, 0.18, 0.035) + 0.045 * bump(0.0, mouth + lower + 0.045, 0.16, 0.04)
-    z = z - 0.03 * bump(0.0, mouth + lower + 0.14, 0.15, 0.04)
-    tip = head.nose_length - 0.07
+    mouth, under, tip = head.mouth_y, head.mouth_y + head.mouth_gap, head.nose_length - 0.07
+    bumps = [  # height, place (on both sides) and size
+        (-0.10, 0.8 * head.eye_x, -0.01, 0.15, 0.10),  # eye sockets
+        (0.05, head.eye_x, 0.0, 0.12, 0.075),  # eyeballs
+        (0.05, 0.25, -0.2, 0.22, 0.08),  # brows
+        (0.04, 0.40, 0.28, 0.17, 0.15),  # cheekbones
+        (0.07, 0.0, mouth, 0.27, 0.22),  # the teeth below the skin
+        (0.035, 0.0, mouth - 0.035, 0.18, 0.035),  # lips
+        (0.045, 0.0, under + 0.045, 0.16, 0.04),
+        (-0.03, 0.0, under + 0.14, 0.15, 0.04),
+        (0.06, 0.0, lowest(head) - 0.1, 0.16, 0.10),  # chin
+        (0.09, 0.72 * head.nose_half_width, tip + 0.01, 0.055, 0.06),  # nostrils
+    ]
+    side = np.abs(x)
+    for bump, bump_x, bump_y, size_x, size_y in bumps:
+        z = z + bump * np.exp(-(((side - bump_x) / size_x) ** 2) - ((y - bump_y) / size_y) ** 2)
     along = np.clip((y + 0.06) / (tip + 0.06), 0, 1)
     ridge = head.nose_height * along**1.2 * np.where(y > tip, np.exp(-(((y - tip) / 0.065) ** 2)), 1.0)
-    z = z + ridge * np.exp(-((side / (0.07 + 0.035 * along)) ** 2))
-    return z + 0.09 * bump(0.72 * head.nose_half_width, head.nose_length - 0.06, 0.055, 0.06)
+    return z + ridge * np.exp(-((side / (0.07 + 0.035 * along)) ** 2))
 
 
 def rotate(head: Head, x, y, z):
@@ -120,14 +128,14 @@ def project(head: Head, x, y, z):
     return place(head, *rotate(head, x, y, z))
 
 
-def _mirror(ring, pivot):
-    """The left ring of a pair from a right one: x negated, the order such that the ring runs the same way round."""
+def _mirror(ring: Curve, pivot: int) -> Curve:
+    """The ring of the left eye or brow from one of the right: again clockwise, starting with the mirrored `pivot`."""
     x, y = ring
     order = (pivot - np.arange(x.shape[-1])) % x.shape[-1]
     return -x[..., order], y[..., order]
 
 
-def _eye(head: Head, lid):
+def _eye(head: Head, lid) -> Curve:
     """24 points around the right eye: outer corner, upper lid, inner corner, lower lid."""
     s = np.linspace(0, 1, 13)
     x = -head.eye_x + head.eye_half_width * (2 * s - 1)
@@ -138,7 +146,7 @@ def _eye(head: Head, lid):
     return np.concatenate([x, x[..., 11:0:-1]], -1), np.concatenate([high, low[..., 11:0:-1]], -1)
 
 
-def _brow(head: Head, raised):
+def _brow(head: Head, raised) -> Curve:
     """33 points around the right brow: outer tip, upper edge, inner end, lower edge."""
     t = np.linspace(0, 1, 17)
     x = -head.eye_x - 0.215 + 0.40 * t
@@ -150,51 +158,42 @@ def _brow(head: Head, raised):
     return np.concatenate([x, x[..., :0:-1]], -1), np.concatenate([high, low[..., :0:-1]], -1)
 
 
-def _lips(head: Head):
+def _lip_ring(head: Head, half_width, t, above, below) -> Curve:
+    """A closed line `above` and `below` the line between the mouth's corners, for t from -1 (right) to 1 (left)."""
+    smile = np.where(t < 0, head.smile_right, head.smile_left)
+    x = t * (half_width + 0.05 * smile)
+    line = head.mouth_y - 0.05 * smile * np.abs(t) ** 1.6
+    back = slice(-2, 0, -1)
+    return (
+        np.concatenate([x, x[..., back]], -1),
+        np.concatenate([line - above, (line + below)[..., back]], -1),
+    )
+
+
+def _lips(head: Head) -> tuple[Curve, Curve]:
     """24 points around the outer and 16 around the inner lip line, from the right corner over the upper lip."""
-
-    def ring(steps, width, high, low):
-        t = np.linspace(-1, 1, steps + 1)
-        smile = np.where(t < 0, head.smile_right, head.smile_left)
-        x = t * (width + 0.05 * smile)
-        line = head.mouth_y - 0.05 * smile * np.abs(t) ** 1.6
-        up, down = line - high(t), line + low(t)
-        inside = slice(steps - 1, 0, -1)
-        return np.concatenate([x, x[..., inside]], -1), np.concatenate([up, down[..., inside]], -1)
-
-    def arc(t):
-        return (1 - t**2) ** 0.75
-
-    outer = ring(
-        12,
-        head.mouth_half_width,
-        lambda t: (
-            head.upper_lip * (arc(t) * (1 + 0.1 * t**2) - 0.22 * np.exp(-((t / 0.18) ** 2)))
-            + 0.15 * head.mouth_gap * arc(t)
-        ),
-        lambda t: (head.lower_lip + 0.85 * head.mouth_gap) * arc(t),
-    )
-    inner = ring(
-        8,
-        0.86 * head.mouth_half_width,
-        lambda t: 0.15 * head.mouth_gap * arc(t),
-        lambda t: 0.85 * head.mouth_gap * arc(t),
-    )
-    return outer, inner
+    t = np.linspace(-1, 1, 13)
+    arc = (1 - t**2) ** 0.75
+    bow = arc * (1 + 0.1 * t**2) - 0.22 * np.exp(-((t / 0.18) ** 2))
+    below = (head.lower_lip + 0.85 * head.mouth_gap) * arc
+    outer = _lip_ring(head, head.mouth_half_width, t, head.upper_lip * bow + 0.15 * head.mouth_gap * arc, below)
+    t = np.linspace(-1, 1, 9)
+    gap = head.mouth_gap * (1 - t**2) ** 0.75
+    return outer, _lip_ring(head, 0.86 * head.mouth_half_width, t, 0.15 * gap, 0.85 * gap)
 
 
-# Angles from the ear (0) to the chin (90 degrees) that divide the mean jaw line into 16 equal parts.
-def _equal_parts() -> np.ndarray:
+def _equal_parts(count: int) -> np.ndarray:
+    """Angles from the ear (0) to the chin (90 degrees) that divide half of the mean jaw line into equal parts."""
     angle = np.linspace(0, np.pi / 2, 2001)
     y = lowest(Head()) * np.sin(angle)
-    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(half_width(Head(), y)), np.diff(y)))])
-    return np.interp(np.linspace(0, length[-1], 17), length, angle)
+    length = np.cumsum(np.hypot(np.diff(half_width(Head(), y), prepend=Head().half_width), np.diff(y, prepend=0)))
+    return np.interp(np.linspace(0, length[-1], count + 1), length, angle)
 
 
-_JAW_ANGLES = _equal_parts()
+_JAW_ANGLES = _equal_parts(16)
 
 
-def _jaw(head: Head):
+def _jaw(head: Head) -> Curve:
     """33 points (x, y) of the jaw from the right ear over the chin to the left ear.
 
     They lie on the outline of the face. Where the head turns it away, the contour of the cheek at the same height
@@ -204,18 +203,18 @@ def _jaw(head: Head):
     width = half_width(head, y)
     back, front = depth(head, y)
 
-    def x_at_contour(turned_away):
-        facing = (front - back) * np.maximum(np.sin(turned_away), 0)
-        along = width * np.cos(head.yaw)
-        return width * along / np.maximum(np.hypot(along, facing), 1e-9)
+    def contour(turn):
+        along, across = width * np.cos(turn), (front - back) * np.maximum(np.sin(turn), 0)
+        return width * along / np.maximum(np.hypot(along, across), 1e-9)
 
-    right, left = -x_at_contour(-head.yaw), x_at_contour(head.yaw)
+    right, left = -contour(-head.yaw), contour(head.yaw)
     y = np.broadcast_to(y, right.shape)
-    return np.concatenate([right, left[..., 15::-1]], -1), np.concatenate([y, y[..., 15::-1]], -1)
+    back_up = slice(-2, None, -1)
+    return np.concatenate([right, left[..., back_up]], -1), np.concatenate([y, y[..., back_up]], -1)
 
 
-def curves(head: Head) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The drawn curves by name, each as x and y (..., n) in the frontal plane."""
+def curves(head: Head) -> dict[str, Curve]:
+    """The drawn curves by name, in the frontal plane."""
     outer, inner = _lips(head)
     right_eye, left_eye = _eye(head, head.lid_right), _mirror(_eye(head, head.lid_left), 12)
     down = np.linspace(0, 1, 4) * (head.nose_length - 0.07)
@@ -236,39 +235,36 @@ def curves(head: Head) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-_EVERY = slice(None)
-_LAYOUTS = {
+_ALL = slice(None)
+_NOSE = {"bridge": _ALL, "base": _ALL}
+_LIPS = {"outer_lip": slice(None, None, 2), "inner_lip": slice(None, None, 2)}
+# Which points of which curves are the landmarks, in their order.
+LAYOUTS = {
     "ibug68": {
-        "jaw": slice(0, 33, 2),
+        "jaw": slice(None, None, 2),
         "right_brow": slice(0, 17, 4),
         "left_brow": slice(0, 17, 4),
-        "bridge": _EVERY,
-        "base": _EVERY,
-        "right_eye": slice(0, 24, 4),
-        "left_eye": slice(0, 24, 4),
-        "outer_lip": slice(0, 24, 2),
-        "inner_lip": slice(0, 16, 2),
+        **_NOSE,
+        "right_eye": slice(None, None, 4),
+        "left_eye": slice(None, None, 4),
+        **_LIPS,
     },
     "wflw98": {
-        "jaw": _EVERY,
+        "jaw": _ALL,
         "right_brow": [0, 4, 8, 12, 16, 17, 21, 25, 29],
-        "left_brow": slice(0, 33, 4),
-        "bridge": _EVERY,
-        "base": _EVERY,
-        "right_eye": slice(0, 24, 3),
-        "left_eye": slice(0, 24, 3),
-        "outer_lip": slice(0, 24, 2),
-        "inner_lip": slice(0, 16, 2),
-        "pupils": _EVERY,
+        "left_brow": slice(None, None, 4),
+        **_NOSE,
+        "right_eye": slice(None, None, 3),
+        "left_eye": slice(None, None, 3),
+        **_LIPS,
+        "pupils": _ALL,
     },
 }
-SCHEMAS = tuple(_LAYOUTS)
 
 
 def landmarks(head: Head, schema: str) -> np.ndarray:
     """Landmarks (..., K, 2) in the schema's order, in sides of the picture from its middle."""
     drawn = curves(head)
-    x, y = (
-        np.concatenate([drawn[name][axis][..., part] for name, part in _LAYOUTS[schema].items()], -1) for axis in (0, 1)
-    )
+    parts = [(drawn[name][0][..., part], drawn[name][1][..., part]) for name, part in LAYOUTS[schema].items()]
+    x, y = (np.concatenate(axis, -1) for axis in zip(*parts, strict=True))
     return project(head, x, y, relief(head, x, y))

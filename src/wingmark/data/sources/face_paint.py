@@ -5,8 +5,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wingmark.data.sources.face_model import Head, curves, half_width, height
+from wingmark.data.sources.face_model import Curve, Head, half_width, height
 from wingmark.geometry import fractions_to_pixels
+
+GRID = (56, 84)  # cells around and down the head
+AROUND = np.pi * GRID[0] / (GRID[0] - 1)  # the angle that a texture spans
 
 SKINS = np.array(
     [(242, 210, 186), (234, 194, 164), (220, 174, 138), (194, 140, 104), (152, 104, 76), (112, 76, 58), (84, 58, 48)],
@@ -18,23 +21,32 @@ HAIRS = np.array(
 IRISES = np.array([(70, 44, 26), (96, 62, 34), (96, 110, 66), (84, 124, 156), (110, 130, 140)], float)
 LIPSTICKS = np.array([(170, 20, 44), (196, 40, 84), (130, 20, 60), (214, 84, 92)], float)
 SHADOWS = np.array([(90, 60, 110), (60, 80, 120), (110, 60, 50), (60, 60, 66)], float)
-STYLES = ("short", "short", "side", "long", "long", "fringe", "round", "bald")
+STYLES = (  # of hair, with the y of the hairline above the nose
+    ("short", -0.60),
+    ("short", -0.56),
+    ("parted", -0.55),
+    ("long", -0.62),
+    ("long", -0.58),
+    ("fringe", -0.38),
+    ("full", -0.58),
+    ("bald", -2.0),
+)
 
 
 class Paint(NamedTuple):
-    """Colors (RGB, 0 to 255) and hair of one face. `forehead` is the y of the hairline, `part` its slope."""
+    """Colors (RGB, 0 to 255) and hair of one face."""
 
     skin: np.ndarray
     hair: np.ndarray
     iris: np.ndarray
     lips: np.ndarray
     lids: np.ndarray
-    blush: float
-    beard: float
+    blush: float  # strength of the red of the cheeks
+    beard: float  # its strength, 0 without
     style: str
-    forehead: float
-    part: float
-    volume: float  # of the hair, in head sizes
+    hairline: float  # its y above the nose
+    part: float  # its slope
+    volume: float  # thickness of the hair, in head sizes
 
 
 def _between(colors: np.ndarray, position: float) -> np.ndarray:
@@ -52,26 +64,28 @@ def mix(rng: np.random.Generator, makeup: bool) -> Paint:
     hair = HAIRS[rng.integers(2 if dark else len(HAIRS))] * rng.uniform(0.85, 1.15)
     iris = IRISES[rng.integers(2 if dark else len(IRISES))] * rng.uniform(0.85, 1.15)
     lips = 0.55 * skin + 0.45 * np.array([176, 70, 76]) * (1 - 0.45 * tone)
-    style = STYLES[rng.integers(len(STYLES))]
-    beard = rng.uniform(0.25, 0.9) if rng.random() < 0.25 and style != "long" and not makeup else 0.0
-    forehead = {"short": -0.60, "side": -0.55, "long": -0.62, "fringe": -0.38, "round": -0.58, "bald": -2.0}[style]
+    style, forehead = STYLES[rng.integers(len(STYLES))]
+    bearded = rng.random() < 0.25 and style != "long" and not makeup
     return Paint(
-        skin,
-        hair,
-        iris,
+        skin=skin,
+        hair=hair,
+        iris=iris,
         lips=LIPSTICKS[rng.integers(len(LIPSTICKS))] if makeup else lips,
         lids=SHADOWS[rng.integers(len(SHADOWS))] if makeup else 0.72 * skin,
-        blush=0.8 if makeup else 0.4,
-        beard=beard,
+        blush=0.7 if makeup else 0.4,
+        beard=rng.uniform(0.25, 0.9) if bearded else 0.0,
         style=style,
-        forehead=forehead + float(rng.normal(0, 0.03)),
-        part=float(rng.choice([-0.3, 0.3]) if style == "side" else rng.normal(0, 0.04)),
-        volume={"round": 0.22, "bald": 0.0}.get(style, rng.uniform(0.09, 0.14)),
+        hairline=forehead + float(rng.normal(0, 0.03)),
+        part=float(rng.choice([-0.3, 0.3])) if style == "parted" else float(rng.normal(0, 0.04)),
+        volume={"full": 0.22, "bald": 0.0}.get(style, rng.uniform(0.09, 0.14)),
     )
 
 
 class Texture:
     """The skin as an image: a row for each angle around the head, a column for each angle from crown to chin.
+
+    Columns divide the half circle. Rows reach a little further, so that the grid on which the head's shape is known
+    (`GRID`, enlarged to the image) has its first and last cell at the very rim of the face.
 
     `fill` and `stroke` note what to paint along curves of the frontal plane; `image` paints it, in that order.
     """
@@ -99,7 +113,8 @@ class Texture:
         x, y = (np.concatenate(axis) for axis in zip(*self._curves, strict=True))
         down = np.arcsin(np.clip(y / height(self.head, y), -1, 1))
         around = np.arcsin(np.clip(x / np.maximum(half_width(self.head, y), 1e-6), -1, 1))
-        texels = fractions_to_pixels(np.stack([down, around], -1) / np.pi, np.array(image.shape[1::-1]))
+        parts = np.stack([down / np.pi, around / AROUND], -1)
+        texels = fractions_to_pixels(parts, np.array(image.shape[1::-1]))
         texels = np.rint(16 * texels).astype(np.int32)  # OpenCV's fixed point numbers
         ends = np.cumsum([len(x) for x, _ in self._curves])
         for points, color, width in zip(np.split(texels, ends[:-1]), self._colors, self._widths, strict=True):
@@ -118,7 +133,7 @@ def _ellipse(x: float, y: float, radius_x: float, radius_y: float):
     return x + radius_x * _CIRCLE[0], y + radius_y * _CIRCLE[1]
 
 
-def paint_eye(texture: Texture, ring, pupil, openness: float, paint: Paint, makeup: bool) -> None:
+def paint_eye(texture: Texture, ring: Curve, pupil, openness: float, paint: Paint, makeup: bool) -> None:
     """The eyeball, then the lids over it."""
     x, y = pupil
     upper, lower = (ring[0][:13], ring[1][:13]), (ring[0][[*range(12, 24), 0]], ring[1][[*range(12, 24), 0]])
@@ -134,7 +149,8 @@ def paint_eye(texture: Texture, ring, pupil, openness: float, paint: Paint, make
     texture.stroke(upper[0], upper[1] - 0.004, 0.2 * paint.hair + 0.1 * paint.skin, 0.028 if makeup else 0.018)
 
 
-def paint_mouth(texture: Texture, outer, inner, gap: float, paint: Paint) -> None:
+def paint_mouth(texture: Texture, outer: Curve, inner: Curve, gap: float, paint: Paint) -> None:
+    """Lips, and between them a line or, where they are apart, tongue and teeth."""
     texture.fill(*outer, paint.lips)
     upper_lip = np.r_[outer[0][:13], inner[0][8::-1]], np.r_[outer[1][:13], inner[1][8::-1]]
     texture.fill(*upper_lip, 0.85 * paint.lips)
@@ -150,7 +166,8 @@ def paint_mouth(texture: Texture, outer, inner, gap: float, paint: Paint) -> Non
     texture.fill(there_and_back, np.r_[high, bite[::-1]], (226, 220, 206))
 
 
-def paint_nose(texture: Texture, base, paint: Paint) -> None:
+def paint_nose(texture: Texture, base: Curve, paint: Paint) -> None:
+    """What is dark at the nose: its base, wings and nostrils; light makes the rest."""
     width, length = texture.head.nose_half_width, texture.head.nose_length
     wing_x, wing_y = width * np.array([0.85, 1.05, 1.02, 0.8]), length - np.array([0.13, 0.08, 0.02, 0.0])
     texture.stroke(base[0], base[1] + 0.012, 0.72 * paint.skin, 0.018)
@@ -161,32 +178,32 @@ def paint_nose(texture: Texture, base, paint: Paint) -> None:
 
 def hairline(across, paint: Paint):
     """y of the border of the hair, for x / half width from -1 to 1."""
-    return paint.forehead + paint.part * across + (0.2 - paint.forehead) * np.abs(across) ** 7
+    return paint.hairline + paint.part * across + (0.2 - paint.hairline) * np.abs(across) ** 7
 
 
 def paint_hair(texture: Texture, paint: Paint, rng: np.random.Generator) -> None:
+    """Everything above a frayed hairline, with lighter and darker strands."""
     across = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 64))
     border = hairline(across, paint) + rng.normal(0, 0.012, 64)
     y = np.r_[border, np.full(64, -0.99999 * texture.head.skull)]
     texture.fill(np.r_[across, across[::-1]] * half_width(texture.head, y), y, paint.hair)
     start = rng.uniform(-0.95, 0.95, (30, 1)) + rng.normal(0, 0.05) * np.linspace(0, 1, 4)
     y = np.maximum(hairline(start, paint) + np.linspace(-0.02, -0.5, 4), -0.97 * texture.head.skull)
-    for strand_x, strand_y, bright in zip(
-        start * half_width(texture.head, y), y, rng.uniform(0.7, 1.35, 30), strict=True
-    ):
+    x = start * half_width(texture.head, y)
+    for strand_x, strand_y, bright in zip(x, y, rng.uniform(0.7, 1.35, 30), strict=True):
         texture.stroke(strand_x, strand_y, np.minimum(bright * paint.hair, 255), 0.01)
 
 
 def complexion(head: Head, paint: Paint, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """What soft stains multiply the painted colors by, at points (...) of the frontal plane: (..., 3)."""
-    red, fold, fold_strength = (1.0, 0.8, 0.78), (0.6, 0.55, 0.55), 0.15 + 0.1 * (head.smile_right + head.smile_left)
+    red, crease, creased = (1.0, 0.8, 0.78), (0.6, 0.55, 0.55), 0.15 + 0.1 * (head.smile_right + head.smile_left)
     stains = [  # color, strength, place (on both sides) and size
-        (red, paint.blush, 0.38, 0.33, 0.16, 0.13),
-        (red, 0.4, 0.0, head.nose_length - 0.08, 0.10, 0.09),
-        (paint.lids / paint.skin, 0.5, head.eye_x, -0.05, 0.17, 0.075),
-        (fold, fold_strength, 0.22, 0.47, 0.03, 0.07),
-        (fold, fold_strength, 0.28, 0.57, 0.03, 0.07),
-        (fold, fold_strength, 0.32, 0.68, 0.03, 0.07),
+        (red, paint.blush, 0.38, 0.33, 0.16, 0.13),  # cheeks
+        (red, 0.4, 0.0, head.nose_length - 0.08, 0.10, 0.09),  # tip of the nose
+        (paint.lids / paint.skin, 0.5, head.eye_x, -0.05, 0.17, 0.075),  # lids
+        (crease, creased, 0.22, 0.47, 0.03, 0.07),  # folds from nose to mouth
+        (crease, creased, 0.28, 0.57, 0.03, 0.07),
+        (crease, creased, 0.32, 0.68, 0.03, 0.07),
     ]
     side = np.abs(x)
     spots = [s * np.exp(-(((side - a) / w) ** 2) - ((y - b) / h) ** 2) for _, s, a, b, w, h in stains]
@@ -200,10 +217,11 @@ def complexion(head: Head, paint: Paint, x: np.ndarray, y: np.ndarray) -> np.nda
     return np.exp(np.stack(spots, -1) @ np.log(np.array(colors, np.float32)))
 
 
-def paint_face(head: Head, unit: float, paint: Paint, makeup: bool, rng: np.random.Generator) -> np.ndarray:
-    """The whole skin of a head, front side, unshaded: (rows, columns, 4) uint8; see `Texture`."""
+def paint_face(
+    head: Head, drawn: dict[str, Curve], unit: float, paint: Paint, makeup: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """The front of a head with its `curves`, unshaded, as the image of a `Texture`."""
     texture = Texture(head, unit)
-    drawn = curves(head)
     paint_nose(texture, drawn["base"], paint)
     for index, (side, openness) in enumerate((("right", head.lid_right), ("left", head.lid_left))):
         pupil = [axis[index] for axis in drawn["pupils"]]

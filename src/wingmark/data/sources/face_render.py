@@ -1,48 +1,48 @@
 """Pictures of `face_model` heads, with numpy and OpenCV.
 
 The painted skin (`face_paint`) is shaded on a grid of the head's two angles and dropped point by point into a canvas
-of twice the size of the picture, far points first. Simple outlines make what is behind and before (`face_scene`).
+larger than the picture, far points first. Simple outlines make what is behind and before the face (`face_scene`).
 """
 
 import cv2
 import numpy as np
 
-from wingmark.data.sources.face_model import Head, half_width, height, place, relief, rotate
-from wingmark.data.sources.face_paint import Paint, complexion, hairline, mix, paint_face
+from wingmark.data.sources.face_model import Head, curves, half_width, height, place, relief, rotate
+from wingmark.data.sources.face_paint import AROUND, GRID, Paint, complexion, hairline, mix, paint_face
 from wingmark.data.sources.face_scene import Light, Occluder, background, paint_behind, paint_occluder
 from wingmark.geometry import fractions_to_pixels
 
-SUPERSAMPLING = 2
-GRID = (64, 96)  # cells around and along the head where it is shaded
-
-
-def angles(count: int) -> np.ndarray:
-    """Centers of `count` equal parts of the half circle from -90 to 90 degrees, in radians."""
-    edges = np.linspace(-np.pi / 2, np.pi / 2, count + 1, dtype=np.float32)
-    return (edges[1:] + edges[:-1]) / 2
+SUPERSAMPLING = 1.5
 
 
 def surface(head: Head, paint: Paint, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Camera positions (*GRID, 3) of the relief on a grid of angles, hair included, and the tint (*GRID, 3) there."""
-    around, down = angles(GRID[0])[:, None], angles(GRID[1])[None]
+    around = np.linspace(-np.pi / 2, np.pi / 2, GRID[0], dtype=np.float32)[:, None]
+    down = np.pi * (np.arange(GRID[1], dtype=np.float32)[None] + 0.5) / GRID[1] - np.pi / 2
     y = (height(head, down) * np.sin(down)).astype(np.float32)
     x = half_width(head, y) * np.sin(around)
-    z = relief(head, x, y)
+    right = x[: GRID[0] // 2]  # the bare head is the same on both sides
+    z, tint = relief(head, right, y), complexion(head, paint, right, y)
+    z, tint = np.concatenate([z, z[::-1]]), np.concatenate([tint, tint[::-1]])
     lumps = cv2.resize(rng.normal(1, 0.15, (8, 8)).astype(np.float32), GRID[::-1], interpolation=cv2.INTER_LINEAR)
     grown = 1 + paint.volume * lumps * np.clip((hairline(np.sin(around), paint) - y) / 0.15, 0, 1)
     position = np.dstack(rotate(head, x * grown, y * grown, z * grown)).astype(np.float32)
-    return position, complexion(head, paint, x, y)
+    return position, tint
 
 
 def shade(position: np.ndarray, tint: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndarray:
     """Brightness (*GRID, 4) uint8 of the surface, 128 for the bare color: diffuse, gloss, darker hollows."""
     ax, ay, az = cv2.split(cv2.Sobel(position, -1, 0, 1, ksize=1, borderType=cv2.BORDER_REPLICATE))
     bx, by, bz = cv2.split(cv2.Sobel(position, -1, 1, 0, ksize=1, borderType=cv2.BORDER_REPLICATE))
-    normal = np.dstack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
-    lit = np.maximum((normal @ light.direction + 0.15) / 1.15, 0)
+    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx  # across both directions of the grid
+    length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
+
+    def facing(direction):
+        return (nx * direction[0] + ny * direction[1] + nz * direction[2]) / length
+
+    lit = np.maximum((facing(light.direction) + 0.15) / 1.15, 0)
     halfway = light.direction + (0, 0, 1)
-    gloss = np.maximum(normal @ (halfway / np.linalg.norm(halfway)), 0) ** 24
+    gloss = np.maximum(facing((halfway / np.linalg.norm(halfway)).astype(np.float32)), 0) ** 24
     z = position[..., 2]
     hollow = 8 * np.clip(cv2.GaussianBlur(z, (0, 0), 2.5) - z, 0, 0.05)
     bright = (light.ambient + light.diffuse * lit) * (1 - hollow) + 0.15 * light.diffuse * gloss
@@ -60,9 +60,10 @@ def drop(canvas: np.ndarray, head: Head, position: np.ndarray, skin: np.ndarray)
     size = canvas.shape[0] - 2
     placed = np.clip(fractions_to_pixels(place(head, *cv2.split(position)), size), -1, size) + 1
     x, y = (cv2.resize(placed[..., axis] + np.float32(0.5), skin.shape[1::-1]).astype(np.int32) for axis in (0, 1))
-    index = y * (size + 2) + x
+    index = y.astype(np.intp) * (size + 2) + x
     colors = skin.view(np.uint32)[..., 0]
-    nearest = int(np.searchsorted(angles(skin.shape[0]), np.arctan2(-np.sin(head.yaw) / 0.7, np.cos(head.yaw) / 0.9)))
+    viewer = np.arctan2(-np.sin(head.yaw) / 0.7, np.cos(head.yaw) / 0.9)
+    nearest = round(fractions_to_pixels(viewer / AROUND, skin.shape[0]))
     columns = slice(None, None, 1 if head.pitch < 0 else -1)
     flat = canvas.view(np.uint32).reshape(-1)
     for rows in (slice(0, nearest), slice(None, nearest - 1, -1)):
@@ -80,6 +81,17 @@ def mend(layer: np.ndarray) -> np.ndarray:
     return layer
 
 
+def lay_over(canvas: np.ndarray, layer: np.ndarray) -> None:
+    """Put a layer over the canvas. Dropping widened it by half a pixel, so its rim is made half transparent."""
+    cover = cv2.extractChannel(layer, 3)
+    near = cv2.blur(cover, (3, 3))
+    rim = (cover > 0) & (near < 255)
+    behind = canvas[rim].astype(np.float32)
+    weight = np.maximum(near[rim, None] / np.float32(170) - 0.5, 0)  # 1 inside, half beside a straight edge
+    cv2.copyTo(layer, cover, canvas)
+    canvas[rim] = behind + weight * (layer[rim] - behind)
+
+
 def render(
     head: Head,
     size: int,
@@ -91,16 +103,16 @@ def render(
     occluder: Occluder | None = None,
 ) -> np.ndarray:
     """The picture (size, size, 3) uint8 RGB of a head."""
-    paint, light, side = mix(rng, makeup), Light(rng, hard_light), SUPERSAMPLING * size
+    paint, light, side = mix(rng, makeup), Light(rng, hard_light), round(SUPERSAMPLING * size)
     canvas = cv2.cvtColor(background(side, rng), cv2.COLOR_RGB2RGBA)
-    paint_behind(canvas, head, paint, light, rng)
-    skin = paint_face(head, head.scale * side, paint, makeup, rng)
+    drawn = curves(head)
+    paint_behind(canvas, head, drawn["jaw"], paint, light, rng)
+    skin = paint_face(head, drawn, head.scale * side, paint, makeup, rng)
     position, tint = surface(head, paint, rng)
     brightness = cv2.resize(shade(position, tint, light, rng), skin.shape[1::-1])
     layer = np.zeros((side + 2, side + 2, 4), np.uint8)
     drop(layer, head, position, cv2.multiply(skin, brightness, scale=1 / 128))
-    layer = mend(layer)[1:-1, 1:-1]
-    cv2.copyTo(layer, cv2.extractChannel(layer, 3), canvas)
+    lay_over(canvas, mend(layer)[1:-1, 1:-1])
     if occluder:
         paint_occluder(canvas, occluder, light, rng)
     picture = cv2.cvtColor(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wingmark.data.sources.face_model import Head, curves, project, relief
+from wingmark.data.sources.face_model import Curve, Head, curves, project, relief
 from wingmark.data.sources.face_paint import SKINS, Paint
 from wingmark.geometry import fractions_to_pixels
 
@@ -29,20 +29,18 @@ class Light:
 
 
 def background(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A blurred room: a gradient or a texture, and a few shapes in muted colors."""
+    """A blurred room (size, size, 3): a gradient or a texture, and a few shapes in muted colors."""
     count = rng.integers(1, 8)
     base = rng.uniform(30, 225) + rng.normal(0, 16, 3)
     coarse = base + rng.normal(0, rng.uniform(5, 40), (count, count, 1)) + rng.normal(0, 10, (count, count, 3))
     image = cv2.resize(np.clip(coarse, 0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_LINEAR)
-    for x, y, width, height_, kind in rng.random((rng.integers(0, 6), 5)):
+    for _ in range(rng.integers(0, 6)):
         color = np.clip(base + rng.normal(0, 45) + rng.normal(0, 18, 3), 0, 255)
-        across, down = round(0.3 * size * width), round(0.5 * size * height_)
-        center = (round(size * x), round(size * y))
-        if kind < 0.6:
-            corners = np.array(center) + (across, down), np.array(center) - (across, down)
-            cv2.rectangle(image, *(tuple(map(int, corner)) for corner in corners), color, -1)
+        x, y, width, height = (int(size * part) for part in rng.random(4))
+        if rng.random() < 0.6:
+            cv2.rectangle(image, (x - width // 3, y - height // 2), (x + width // 3, y + height // 2), color, -1)
         else:
-            cv2.ellipse(image, center, (across, across), 0, 0, 360, color, -1)
+            cv2.circle(image, (x, y), width // 3, color, -1)
     return cv2.blur(image, (11, 11))
 
 
@@ -62,32 +60,42 @@ def _ball(count: int) -> np.ndarray:
 _BALL = _ball(160)
 
 
-def paint_behind(canvas: np.ndarray, head: Head, paint: Paint, light: Light, rng: np.random.Generator) -> None:
-    """Hair behind the head, neck, shoulders and ears."""
-    flat, bald, wide = light.flat(), paint.style == "bald", head.half_width
-    skin, x, y, z = paint.skin * flat, *_BALL
-    grown = 1 + paint.volume
-    points = project(head, grown * wide * x, grown * head.skull * y, grown * 0.9 * z - 0.05)[y < 0.3]
-    if paint.style == "long":
-        points = np.concatenate(
-            [points, project(head, (wide + 0.17) * x, 0.3 + rng.uniform(0.7, 1.3) * y, 0.5 * z - 0.4)]
-        )
-    _fill(canvas, cv2.convexHull(points.astype(np.float32))[:, 0], 0.8 * skin if bald else 0.6 * paint.hair * flat)
-    body = head._replace(yaw=0.3 * head.yaw, pitch=0.0, roll=0.3 * head.roll)
-    neck_x, neck_y = np.array([0.43, 0.44, 0.62]), np.array([0.4, 1.35, 1.75])
-    _fill(canvas, project(body, np.r_[-neck_x, neck_x[::-1]], np.r_[neck_y, neck_y[::-1]], 0.0), 0.75 * skin)
-    jaw_x, jaw_y = curves(head)["jaw"]
-    _fill(canvas, project(head, 0.75 * jaw_x, jaw_y + 0.1, relief(head, jaw_x, jaw_y) - 0.2), 0.55 * skin)
-    shirt_x, shirt_y = np.array([1.9, 1.5, 0.52]), np.array([4.0, 1.75, 1.45])
-    shirt = project(body, np.r_[-shirt_x, 0, shirt_x[::-1]], np.r_[shirt_y, 1.72, shirt_y[::-1]], 0.05)
-    _fill(canvas, shirt, np.clip(rng.uniform(20, 220) + rng.normal(0, 35, 3), 0, 255) * flat)
+def paint_behind(canvas, head: Head, jaw: Curve, paint: Paint, light: Light, rng: np.random.Generator) -> None:
+    """What the face hides a part of, far things first."""
+    skin = paint.skin * light.flat()
+    _paint_hair(canvas, head, paint, light, rng)
+    _paint_body(canvas, head, jaw, skin, np.clip(rng.uniform(20, 220) + rng.normal(0, 35, 3), 0, 255) * light.flat())
     if paint.style != "long":
-        turn = np.linspace(0, 2 * np.pi, 20)
-        for side in (-1, 1):
-            for size, dark in ((1.0, 0.85), (0.6, 0.6)):
-                out = 0.06 + 0.1 * size * np.cos(turn)
-                ear = side * (wide - 0.03 + 0.8 * out), 0.17 + 0.2 * size * np.sin(turn), 0.02 - 0.8 * out
-                _fill(canvas, project(head, *ear), skin * dark)
+        _paint_ears(canvas, head, skin)
+
+
+def _paint_hair(canvas, head: Head, paint: Paint, light: Light, rng: np.random.Generator) -> None:
+    """The outline of the skull with its hair, seen from anywhere."""
+    (x, y, z), grown = _BALL, 1 + paint.volume
+    points = project(head, grown * head.half_width * x, grown * head.skull * y, grown * 0.9 * z - 0.05)[y < 0.3]
+    if paint.style == "long":
+        locks = project(head, (head.half_width + 0.17) * x, 0.3 + rng.uniform(0.7, 1.3) * y, 0.5 * z - 0.4)
+        points = np.concatenate([points, locks])
+    color = 0.8 * paint.skin if paint.style == "bald" else 0.6 * paint.hair
+    _fill(canvas, cv2.convexHull(points.astype(np.float32))[:, 0], color * light.flat())
+
+
+def _paint_body(canvas, head: Head, jaw: Curve, skin, cloth) -> None:
+    """Neck, the shadow of the jaw on it, and shoulders, which follow the head's turn but little."""
+    body = head._replace(yaw=0.3 * head.yaw, pitch=0.0, roll=0.3 * head.roll)
+    x, y = np.array([0.43, 0.44, 0.62]), np.array([0.4, 1.35, 1.75])
+    _fill(canvas, project(body, np.r_[-x, x[::-1]], np.r_[y, y[::-1]], 0.0), 0.75 * skin)
+    _fill(canvas, project(head, 0.75 * jaw[0], jaw[1] + 0.1, relief(head, *jaw) - 0.2), 0.55 * skin)
+    x, y = np.array([1.9, 1.5, 0.52]), np.array([4.0, 1.75, 1.45])
+    _fill(canvas, project(body, np.r_[-x, 0, x[::-1]], np.r_[y, 1.72, y[::-1]], 0.05), cloth)
+
+
+def _paint_ears(canvas, head: Head, skin) -> None:
+    turn = np.linspace(0, 2 * np.pi, 20)
+    for side in (-1, 1):
+        for size, dark in ((1.0, 0.85), (0.6, 0.6)):
+            out, y = 0.06 + 0.1 * size * np.cos(turn), 0.17 + 0.2 * size * np.sin(turn)
+            _fill(canvas, project(head, side * (head.half_width - 0.03 + 0.8 * out), y, 0.02 - 0.8 * out), dark * skin)
 
 
 class Occluder(NamedTuple):
@@ -98,14 +106,13 @@ class Occluder(NamedTuple):
 
     def covers(self, fractions: np.ndarray) -> np.ndarray:
         """Which points (K, 2) are behind it."""
-        x, y = fractions.T
+        x, y = fractions.T[..., None]
         covered = np.zeros(len(fractions), bool)
         for outline in self.outlines:
-            crossings = np.zeros(len(fractions), int)
-            for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-                crosses = (y0 > y) != (y1 > y)
-                crossings += crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0 if y1 != y0 else 1.0))
-            covered |= crossings % 2 == 1
+            (x0, y0), (x1, y1) = outline.T, np.roll(outline, -1, axis=0).T
+            steep = np.where(y1 == y0, 1.0, y1 - y0)
+            crossed = ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / steep)  # edges to the right (K, n)
+            covered |= crossed.sum(1) % 2 == 1
         return covered
 
 
@@ -132,7 +139,7 @@ def _hand(head: Head, rng: np.random.Generator):
     arc = np.linspace(0, np.pi, 9)
     parts = [np.array([(-0.3, 0.9), (-0.34, 0.3), (-0.3, 0.0), (0.3, 0.0), (0.34, 0.3), (0.3, 0.9)]).T]
     for middle, length in ((-0.225, 0.40), (-0.075, 0.50), (0.075, 0.47), (0.225, 0.36)):
-        x = np.r_[middle - 0.07, middle - 0.07 * np.cos(arc), middle + 0.07]
+        x = np.r_[middle - 0.077, middle - 0.077 * np.cos(arc), middle + 0.077]
         parts.append(np.stack([x, np.r_[0.1, -length - 0.07 * np.sin(arc), 0.1]]))
     return _held(parts, rng.uniform(-0.7, 0.7), rng.uniform(-0.45, 0.45), rng.uniform(0.7, 1.0))
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from wingmark import schema as schemas
-from wingmark.data.sources.face_model import SCHEMAS, Head, landmarks
+from wingmark.data.sources.face_model import LAYOUTS, Head, landmarks
 from wingmark.data.sources.face_render import render
 from wingmark.data.sources.face_scene import Occluder, make_occluder
 from wingmark.data.sources.source import SPLITS, Source, Split
@@ -108,11 +108,9 @@ def draw_heads(draws: Draws, turned: np.ndarray, expressive: np.ndarray) -> Head
 
 def detector_box(box: Box, draws: np.ndarray) -> Box:
     """The box as a detector might give it: center and sides off by a few percent. `draws` are four normal numbers."""
-    dx, dy, dw, dh = draws
-    width, height = box.width * np.exp(0.03 * dw), box.height * np.exp(0.03 * dh)
-    return Box(
-        float(box.x + 0.025 * box.width * dx), float(box.y + 0.025 * box.height * dy), float(width), float(height)
-    )
+    x, y = box.x + 0.025 * box.width * draws[0], box.y + 0.025 * box.height * draws[1]
+    width, height = box.width * np.exp(0.03 * draws[2]), box.height * np.exp(0.03 * draws[3])
+    return Box(float(x), float(y), float(width), float(height))
 
 
 class SyntheticFaces(Source):
@@ -137,8 +135,8 @@ class SyntheticFaces(Source):
         image_size: int = 160,
         seed: int = 0,
     ):
-        if schema not in SCHEMAS:
-            raise ValueError(f"data.source.schema: SyntheticFaces knows {' and '.join(SCHEMAS)}, not {schema!r}")
+        if schema not in LAYOUTS:
+            raise ValueError(f"data.source.schema: SyntheticFaces knows {' and '.join(LAYOUTS)}, not {schema!r}")
         self.counts = {"train": train, "val": val, "test": test}
         for split, count in self.counts.items():
             if count < 0:
@@ -156,15 +154,15 @@ class SyntheticFaces(Source):
         heads, jitter, tags = self._draw([self._generator(split, index) for index in range(self.counts[split])])
         fractions = landmarks(heads, self.schema.name)
         return [
-            self._face(split, index, _head(heads, index), fractions[index], jitter[index], tags[index])
+            self._face(split, index, heads, fractions[index], jitter[index], tags[index])
             for index in range(self.counts[split])
         ]
 
-    def _face(self, split: Split, index: int, head: Head, fractions: np.ndarray, jitter: np.ndarray, tags) -> Face:
+    def _face(self, split: Split, index: int, heads: Head, fractions, jitter, tags: frozenset[str]) -> Face:
         points = fractions_to_pixels(fractions, self.image_size)
         covered = np.zeros(len(points), bool)
         if "occlusion" in tags:
-            covered = self._occluder(split, index, head).covers(fractions)
+            covered = self._occluder(split, index, _one(heads, index)).covers(fractions)
         name = f"{split}/{index:06d}"
         return Face(
             id=f"{name}#0",
@@ -186,7 +184,7 @@ class SyntheticFaces(Source):
         split, number = face.id.removesuffix("#0").split("/")
         generator = self._generator(split, int(number))
         heads, _, tags = self._draw([generator])
-        head = _head(heads, 0)
+        head = _one(heads, 0)
         return render(
             head,
             self.image_size,
@@ -216,10 +214,11 @@ class SyntheticFaces(Source):
 @cache
 def _drawing_version() -> str:
     """A digest of the code that draws."""
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("face_*.py")))
+    here = Path(__file__)
+    code = b"".join(path.read_bytes() for path in [here, *sorted(here.parent.glob("face_*.py"))])
     return hashlib.sha256(code).hexdigest()
 
 
-def _head(heads: Head, index: int) -> Head:
+def _one(heads: Head, index: int) -> Head:
     """One of N heads, in plain numbers."""
     return Head(*(float(values[index, 0]) for values in heads))

@@ -1,0 +1,135 @@
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from wingmark import schema
+from wingmark.codecs import Coordinates, Heatmap
+from wingmark.losses import AdaptiveWingLoss, MSELoss, WingLoss
+from wingmark.model import LandmarkModule
+from wingmark.objective import Objective
+from wingmark.protocol import Protocol
+from wingmark.types import Batch
+
+FIVE, SIZE = schema.get("five"), 32
+
+
+class Fixed(nn.Module):
+    """Two outputs that depend on a parameter only: what the module does with them can be told exactly."""
+
+    def __init__(self, shape, *, outputs: int, crop_size: int) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Parameter(torch.randn(shape)) for _ in range(2))
+
+    def forward(self, image):
+        return [output.expand(len(image), *output.shape) for output in (self.first, self.last)]
+
+
+def module(codec=Coordinates, loss=None, shape=(5, 2), **settings) -> LandmarkModule:
+    torch.manual_seed(0)
+    network = functools.partial(Fixed, shape)
+    return LandmarkModule(network, codec, loss or WingLoss(), FIVE, Protocol("p"), SIZE, **settings)
+
+
+def batch(count=3) -> Batch:
+    random = torch.Generator().manual_seed(1)
+    landmarks = torch.rand(count, 5, 2, generator=random) * SIZE
+    to_image = torch.tensor([[2.0, 0.0, 10.0], [0.0, 2.0, 20.0]], dtype=torch.float64).expand(count, 2, 3)
+    image = torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=random, dtype=torch.uint8)
+    valid = torch.rand(count, 5, generator=random) > 0.3
+    there = landmarks.double() * 2 + torch.tensor([10.0, 20.0])
+    return Batch(image, landmarks, there, valid, to_image, torch.full((count,), 50.0).double(), torch.arange(count))
+
+
+def test_training_averages_the_loss_over_outputs():
+    one, data = module(), batch()
+    one.log = lambda *args, **kwargs: None
+    loss = one.training_step(data, 0)
+    each = [
+        WingLoss()(output.expand(3, 5, 2)[data.valid], data.landmarks_crop[data.valid])
+        for output in (one.network.first, one.network.last)
+    ]
+    assert loss.item() == pytest.approx(sum(each).item() / 2, rel=1e-6)
+
+
+def test_evaluation_decodes_the_last_output_into_image_pixels():
+    one, data = module(), batch()
+    found = one.predict_step(data, 0)
+    expected = one.network.last.detach().double() * 2 + torch.tensor([10.0, 20.0])
+    assert torch.allclose(found.landmarks_image, expected.expand(3, 5, 2), atol=1e-12, rtol=0)
+    assert found.score is None and found.landmarks_image.dtype == torch.float64
+
+
+def test_heatmaps_come_with_a_score():
+    one = module(Heatmap, AdaptiveWingLoss(), (5, 16, 16))
+    landmarks, score = one(batch().image)
+    assert landmarks.shape == (3, 5, 2) and score.shape == (3, 5)
+    assert torch.equal(score[0], one.network.last.amax((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"loss": AdaptiveWingLoss()}, "AdaptiveWingLoss expects heatmap; model.codec Coordinates makes"),
+        ({"codec": Heatmap}, "WingLoss expects coordinates; model.codec Heatmap makes"),
+        ({"codec": Heatmap, "loss": MSELoss()}, r"expects square maps \(B, 5, H, W\); the network gives \(B, 5, 2\)"),
+        ({"shape": (5, 8, 8)}, r"Coordinates expects .*; the network gives \(B, 5, 8, 8\)"),
+        (
+            {"codec": Heatmap, "loss": MSELoss(), "shape": (6, 8, 8)},
+            r"\(B, 5, H, W\); the network gives \(B, 6, 8, 8\)",
+        ),
+        ({"loss": WingLoss(reduction="none")}, r"model\.loss\.reduction is none"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_when_built(settings, says):
+    with pytest.raises(ValueError, match=says):
+        module(**settings)
+
+
+def test_the_objective_ignores_what_is_not_valid():
+    objective, data = Objective(Coordinates(schema=FIVE), WingLoss()), batch()
+    output = torch.zeros(3, 5, 2, requires_grad=True)
+    poisoned = data.landmarks_crop.masked_fill(~data.valid[..., None], torch.nan)
+    loss = objective(output, poisoned, data.valid, SIZE)
+    loss.backward()
+    assert loss.isfinite() and (output.grad[~data.valid] == 0).all() and (output.grad[data.valid] != 0).any()
+
+
+def test_a_checkpoint_holds_plain_values():
+    one, checkpoint = module(), {}
+    one.config = {"compile": False}
+    one.on_save_checkpoint(checkpoint)
+    assert checkpoint["wingmark"] == {
+        "format": 1,
+        "model": {"compile": False},
+        "schema": FIVE.to_dict(),
+        "protocol": Protocol("p").to_dict(),
+        "crop_size": SIZE,
+    }
+
+
+def test_compile_says_what_is_missing(monkeypatch, caplog):
+    monkeypatch.setattr("wingmark.model.compiler_fault", lambda: "no C++ compiler")
+    heatmap = functools.partial(module, Heatmap, AdaptiveWingLoss(), (5, 8, 8))
+    with pytest.raises(ValueError, match=r"model\.compile is true, but .* no C\+\+ compiler; set it to false or auto"):
+        heatmap(compile=True).setup("fit")
+    with caplog.at_level("INFO", "wingmark.model"):
+        heatmap().setup("fit")
+    assert "running without, since torch.compile fails here: no C++ compiler" in caplog.text
+
+
+@pytest.mark.long
+def test_the_compiled_objective_gives_the_same_loss_and_gradient():
+    data = batch()
+    results = []
+    for compiled in (False, True):
+        objective = Objective(Heatmap(schema=FIVE), AdaptiveWingLoss())
+        if compiled:
+            objective.compile(fullgraph=True)
+        output = torch.linspace(-0.2, 1.1, 3 * 5 * 16 * 16).view(3, 5, 16, 16).requires_grad_()
+        loss = objective(output, data.landmarks_crop, data.valid, SIZE)
+        loss.backward()
+        results.append((loss.detach(), output.grad))
+    assert torch.allclose(results[0][0], results[1][0], rtol=1e-6)
+    assert torch.allclose(results[0][1], results[1][1], rtol=1e-5, atol=1e-9)
