@@ -101,6 +101,15 @@ def test_a_further_protocol_gets_its_own_folder(recipe, tmp_path):
     )
 
 
+def test_faces_that_were_trained_on_are_no_test(recipe, tmp_path):
+    none = ("--data.source.init_args.test", "0")
+    main(["fit", "--config", str(recipe), "--name", "a", *none, "--trainer.max_epochs", "1"])
+    said = refusal("test", "--run", "runs/a")
+    assert "SyntheticFaces has no test faces; train with data.holdout.test" in said
+    said = refusal("test", "--run", "runs/a", "--data.holdout.test", "0.2")
+    assert "5 of 5 test faces are from photos that this checkpoint was trained on, such as train/" in said
+
+
 def test_a_run_is_not_overwritten_but_resumed(recipe, tmp_path):
     main(["fit", "--config", str(recipe), "--name", "a"])
     said = refusal("fit", "--config", str(recipe), "--name", "a")

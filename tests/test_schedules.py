@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def test_cosine_with_warmup():
     assert seen[0] == pytest.approx(2 / 11) and seen[9] == pytest.approx(2 * 10 / 11) and seen[10] == 2.0
     assert seen[55] == pytest.approx(2 * (0.2 + 0.8 * (1 + math.cos(math.pi / 2)) / 2))
     assert seen[99] == pytest.approx(0.4, abs=1e-3)
-    assert all(a >= b for a, b in zip(seen[10:], seen[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(seen[10:]))
 
 
 def test_steps():

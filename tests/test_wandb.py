@@ -13,7 +13,7 @@ OVERLAY = Path(__file__).parents[1] / "configs" / "overlays" / "wandb.yaml"
 
 
 def records(path: Path) -> list[Record]:
-    """Records of a `.wandb` file: 7 bytes of header, then blocks of 32 KiB holding (checksum 4, length 2, type 1, data)."""
+    """A `.wandb` file: 7 bytes of header, then blocks of 32 KiB holding (checksum 4, length 2, type 1, data)."""
     data, position, part, found = path.read_bytes(), 7, b"", []
     while position + 7 <= len(data):
         left = 32768 - position % 32768

@@ -38,8 +38,8 @@ class Protocol:
         """Refuse a schema without the landmarks that the normalizer is made of."""
         if self.normalizer in ("inter_ocular", "inter_pupil") and getattr(schema, self.normalizer) is None:
             raise ValueError(
-                f"protocol {self.name} divides errors by {self.normalizer}, which schema {schema.name} does not define; "
-                "add it to the schema or choose data.protocol.normalizer box_size or box_diagonal"
+                f"protocol {self.name} divides errors by {self.normalizer}, which schema {schema.name} does "
+                "not define; add it to the schema or choose data.protocol.normalizer box_size or box_diagonal"
             )
 
     def crop_box(self, face: Face) -> Box:

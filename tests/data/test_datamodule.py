@@ -104,7 +104,7 @@ def test_bad_faces_are_named_before_training(dot_faces, fields, says):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda dots: module(dots({"train": 4})).faces("val"), "no val faces; set data.holdout.val"),
+        (lambda dots: module(dots({"train": 4})).faces("val"), "no val faces; train with data.holdout.val"),
         (lambda dots: module(dots({})).faces("train"), "no train faces; check data.source"),
         (
             lambda dots: module(dots(), holdout=Holdout(val=0.5)).faces("val"),

@@ -1,6 +1,6 @@
 """The LightningDataModule for landmark data sets."""
 
-import logging
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric, PhotometricTransform
 from wingmark.types import Face
-
-log = logging.getLogger(__name__)
 
 
 class LandmarkDataModule(LightningDataModule):
@@ -53,7 +51,6 @@ class LandmarkDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        # A rank without faces is served one (see FaceSampler), so lengths need not agree.
         self.source, self.crop_size, self.geometry = source, crop_size, geometry
         self.protocol: Protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
         self.protocol.check(self.schema)
@@ -72,8 +69,10 @@ class LandmarkDataModule(LightningDataModule):
         if self._faces is None:
             self._faces = split_faces(self.source, self.holdout)
         if not self._faces[split]:
-            way_out = "check data.source" if split == "train" else f"set data.holdout.{split}, for example to 0.1"
-            raise ValueError(f"{type(self.source).__name__} has no {split} faces; {way_out}")
+            cut = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
+            raise ValueError(
+                f"{type(self.source).__name__} has no {split} faces; {'check data.source' if split == 'train' else cut}"
+            )
         return self._faces[split]
 
     def dataset(self, split: Split) -> FaceDataset:
@@ -116,6 +115,23 @@ class LandmarkDataModule(LightningDataModule):
     def _splits_in_use(self) -> tuple[Split, ...]:
         return {"fit": ("train", "val"), "validate": ("val",)}.get(self.trainer.state.fn, ("test",))
 
+    def state_dict(self) -> dict[str, list[str]]:
+        """Goes into every checkpoint: which photos it was trained on."""
+        return {"trained_on": sorted({_digest(face.group) for face in self.faces("train")})}
+
+    def load_state_dict(self, state: dict[str, list[str]]) -> None:
+        """Refuse to evaluate on photos that the checkpoint was trained on, whatever cut them off."""
+        if self.trainer.state.fn not in ("validate", "test"):
+            return
+        (split,) = self._splits_in_use()
+        trained_on = set(state["trained_on"])
+        seen = [face.id for face in self.faces(split) if _digest(face.group) in trained_on]
+        if seen:
+            raise ValueError(
+                f"{len(seen)} of {len(self.faces(split))} {split} faces are from photos that this checkpoint was "
+                f"trained on, such as {seen[0]}; use the data.holdout of its training, or train again"
+            )
+
     def prepare_data(self) -> None:
         # One process per machine writes the cache; the others find it in setup.
         for split in self._splits_in_use():
@@ -152,6 +168,10 @@ class LandmarkDataModule(LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=_one_thread,
         )
+
+
+def _digest(group: str) -> str:
+    return hashlib.blake2b(group.encode(), digest_size=8).hexdigest()
 
 
 def _one_thread(worker: int) -> None:

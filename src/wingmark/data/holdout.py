@@ -1,14 +1,11 @@
 """Cutting validation and test faces out of a training set, by photo."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Face
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
