@@ -12,7 +12,7 @@ from wingmark.evaluation import Predictions
 
 
 def wingmark(folder: Path, *args: str) -> str:
-    command = [sys.executable, "-m", "wingmark.cli", *args]
+    command = [str(Path(sys.executable).with_name("wingmark")), *args]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -106,18 +106,19 @@ class LandmarkModule(LightningModule):
         else:
             log.info("model.compile: running without, since torch.compile fails here: %s", fault)
 
-    def outputs(self, image: torch.Tensor) -> list[torch.Tensor]:
+    def network_outputs(self, image: torch.Tensor) -> list[torch.Tensor]:
         """What the network gives for crops (B, 3, H, W) uint8: S tensors, heatmaps or coordinates."""
         return self.network(image.contiguous(memory_format=torch.channels_last))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Landmarks (B, K, 2) in crop pixels and a score (B, K), or None, for crops (B, 3, H, W) uint8."""
-        return self.codec.decode(self.outputs(image)[-1], image.shape[-1])
+        return self.codec.decode(self.network_outputs(image)[-1], image.shape[-1])
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         size = batch.image.shape[-1]
         losses = [
-            self.objective(output, batch.landmarks_crop, batch.valid, size) for output in self.outputs(batch.image)
+            self.objective(output, batch.landmarks_crop, batch.valid, size)
+            for output in self.network_outputs(batch.image)
         ]
         loss = torch.stack(losses).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))

@@ -7,7 +7,7 @@ import pytest
 
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
-from wingmark.evaluation import Predictions, Scores, write_report
+from wingmark.evaluation import Predictions, Scores, print_report, write_report
 from wingmark.evaluation.pictures import PREDICTED_COLOR, draw_landmarks
 from wingmark.protocol import Protocol
 
@@ -41,7 +41,7 @@ def loop(dataset, predictions) -> list[float]:
 
 
 def test_report_against_a_loop(dataset, predictions, tmp_path, capsys):
-    write_report(tmp_path, dataset, predictions)
+    print_report(tmp_path, PROTOCOL, write_report(tmp_path, dataset, predictions))
     nmes = loop(dataset, predictions)
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["protocol"] == PROTOCOL.to_dict()

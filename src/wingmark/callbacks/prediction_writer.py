@@ -1,11 +1,13 @@
 """Collects what `test` and `predict` found, on all processes, and writes it down once."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from wingmark.evaluation import Predictions, write_report
+from wingmark.evaluation import Predictions, print_report, write_report
 from wingmark.metrics import FacePredictions
 from wingmark.protocol import Protocol
 from wingmark.types import Batch, Prediction
@@ -21,6 +23,7 @@ class PredictionWriter(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found = FacePredictions()
+        self.say: Callable[[], None] | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.found.reset()
@@ -39,14 +42,20 @@ class PredictionWriter(Callback):
         predictions = self._gather(trainer)
         if trainer.is_global_zero:
             dataset = trainer.datamodule.dataset("test")
-            write_report(self._test_folder(dataset.protocol), dataset, predictions)
+            folder = self._test_folder(dataset.protocol)
+            self.say = partial(print_report, folder, dataset.protocol, write_report(folder, dataset, predictions))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         predictions = self._gather(trainer)
         if trainer.is_global_zero:
             path = self.folder / "predict" / "predictions.npz"
             predictions.save(path)
-            print(f"{len(predictions.id)} faces in {path}")
+            self.say = partial(print, f"{len(predictions.id)} faces in {path}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Only now the progress bar is done: the result is the last thing on the screen.
+        if self.say:
+            self.say()
 
     def _gather(self, trainer: Trainer) -> Predictions:
         index, landmarks_image, score = self.found.compute()

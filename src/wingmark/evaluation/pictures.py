@@ -37,8 +37,9 @@ def draw_sheet(path: Path, dataset: FaceDataset, predictions: Predictions, nme: 
     """The worst faces in the upper half, faces evenly spread over the split below; true landmarks green."""
     columns = 6
     worst = np.argsort(-nme)[: rows // 2 * columns]
-    spread = np.linspace(0, len(nme) - 1, (rows - rows // 2) * columns).astype(int)
-    shown = list(dict.fromkeys([*worst, *spread]))
+    others = np.setdiff1d(np.arange(len(nme)), worst)
+    spread = others[:: max(1, -(-len(others) // (rows * columns - len(worst))))]
+    shown = [*worst, *spread]
     tiles = [_tile(dataset, predictions, index, f"{100 * nme[index]:.2f} %") for index in shown]
     blank = np.full((TILE, TILE, 3), 255, np.uint8)
     tiles += [blank] * (-len(tiles) % columns)
@@ -61,7 +62,8 @@ def _tile(dataset: FaceDataset, predictions: Predictions, index: int, caption: s
         (predictions.landmarks_image[index], PREDICTED_COLOR),
     ):
         draw_landmarks(tile, apply(invert(to_image), points), face.valid, dataset.schema, color)
-    _write(tile, caption, (6, TILE - 7), (255, 255, 255), 0.45, outline=True)
+    cv2.rectangle(tile, (0, TILE - 20), (62, TILE), (0, 0, 0), -1)
+    _write(tile, caption, (6, TILE - 6), (255, 255, 255), 0.45)
     return tile
 
 
@@ -79,9 +81,5 @@ def draw_landmarks(
         cv2.circle(image, point.tolist(), round(1.3 * 2**bits), color, -1, cv2.LINE_AA, bits)
 
 
-def _write(
-    image: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int], size: float, outline: bool = False
-) -> None:
-    if outline:
-        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 3, cv2.LINE_AA)
+def _write(image: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int], size: float) -> None:
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)

@@ -33,8 +33,8 @@ class Scores:
         return cls(len(nme), float(nme.mean()), float((nme > threshold).mean()), float(auc))
 
 
-def write_report(folder: Path, dataset: FaceDataset, predictions: Predictions) -> None:
-    """Write predictions.npz, faces.csv, metrics.json and pictures/ into `folder`; print the table and where to look."""
+def write_report(folder: Path, dataset: FaceDataset, predictions: Predictions) -> dict[str, Scores]:
+    """Write predictions.npz, faces.csv, metrics.json and pictures/ into `folder`; return the scores by subset."""
     faces, protocol = dataset.faces, dataset.protocol
     errors = predictions.errors()
     nme = np.nanmean(errors, axis=1)
@@ -50,7 +50,7 @@ def write_report(folder: Path, dataset: FaceDataset, predictions: Predictions) -
     with whole_file(folder / "metrics.json") as path:
         content = {"protocol": protocol.to_dict(), "scores": {name: asdict(score) for name, score in scores.items()}}
         path.write_text(json.dumps(content, indent=2) + "\n")
-    _print(folder, protocol, scores)
+    return scores
 
 
 def _write_faces(path: Path, faces: list[Face], errors: np.ndarray, nme: np.ndarray) -> None:
@@ -63,7 +63,8 @@ def _write_faces(path: Path, faces: list[Face], errors: np.ndarray, nme: np.ndar
             table.writerow(row)
 
 
-def _print(folder: Path, protocol: Protocol, scores: dict[str, Scores]) -> None:
+def print_report(folder: Path, protocol: Protocol, scores: dict[str, Scores]) -> None:
+    """Print the table of scores and where to look for more."""
     limit = f"{100 * protocol.threshold:g}"
     table = Table(title=f"test, {protocol.name}, box {protocol.box} x {protocol.margin:g}", title_justify="left")
     table.add_column("subset")
@@ -74,4 +75,4 @@ def _print(folder: Path, protocol: Protocol, scores: dict[str, Scores]) -> None:
         table.add_row(name, str(score.faces), *(f"{number:.2f}" for number in numbers))
     console = Console()
     console.print(table)
-    console.print(f"In {folder}: metrics.json, faces.csv, predictions.npz, pictures/ced.png, pictures/faces.jpg")
+    console.print(f"{folder}: metrics.json, faces.csv, predictions.npz, pictures/ced.png, pictures/faces.jpg")
