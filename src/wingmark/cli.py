@@ -76,6 +76,11 @@ class LandmarkCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         self.trainer.predict(**kwargs, return_predictions=False)
 
+    def after_test(self) -> None:
+        self.writer.say()
+
+    after_predict = after_test
+
     def _parse_ckpt_path(self) -> None:
         """A checkpoint brings weights, never settings: the config and the command line decide."""
 
@@ -88,7 +93,8 @@ class LandmarkCLI(LightningCLI):
             self._refuse_existing_run()
         config.trainer.default_root_dir = str(self.folder)
         self.save_config_kwargs = {"folder": self.folder}
-        self.trainer_defaults["callbacks"] = [PredictionWriter(self.folder)]
+        self.writer = PredictionWriter(self.folder)
+        self.trainer_defaults["callbacks"] = [self.writer]
         if self.subcommand == "fit" and not throwaway:
             self.trainer_defaults["callbacks"].append(
                 ModelCheckpoint(

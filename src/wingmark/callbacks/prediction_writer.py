@@ -23,7 +23,8 @@ class PredictionWriter(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found = FacePredictions()
-        self.say: Callable[[], None] | None = None
+        # What to print once the progress bar is gone; on the process that wrote.
+        self.say: Callable[[], None] = lambda: None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.found.reset()
@@ -51,11 +52,6 @@ class PredictionWriter(Callback):
             path = self.folder / "predict" / "predictions.npz"
             predictions.save(path)
             self.say = partial(print, f"{len(predictions.id)} faces in {path}")
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Only now the progress bar is done: the result is the last thing on the screen.
-        if self.say:
-            self.say()
 
     def _gather(self, trainer: Trainer) -> Predictions:
         index, landmarks_image, score = self.found.compute()
