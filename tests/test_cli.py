@@ -107,7 +107,36 @@ def test_faces_that_were_trained_on_are_no_test(recipe, tmp_path):
     said = refusal("test", "--run", "runs/a")
     assert "SyntheticFaces has no test faces; train with data.holdout.test" in said
     said = refusal("test", "--run", "runs/a", "--data.holdout.test", "0.2")
-    assert "5 of 5 test faces are from photos that this checkpoint was trained on, such as train/" in said
+    assert "5 of 5 test faces were among those that this checkpoint was trained on or chosen by, such as train/" in said
+
+
+def test_faces_that_chose_the_checkpoint_are_no_test(recipe):
+    cut = [f"--data.source.init_args.{split}=0" for split in ("val", "test")]
+    main(
+        ["fit", "--config", str(recipe), *cut, "--name", "a", "--data.holdout.val", "0.2", "--trainer.max_epochs", "1"]
+    )
+    said = refusal("test", "--run=runs/a", "--data.holdout.val", "0", "--data.holdout.test", "0.2")
+    assert "trained on or chosen by" in said
+
+
+def test_another_decoder_does_not_overwrite_the_result(recipe, tmp_path):
+    (tmp_path / "heatmap.yaml").write_text(yaml.safe_dump({"model": HEATMAP}))
+    short = ["--trainer.max_epochs", "1", "--model.compile", "false"]
+    main(["fit", "--config", str(recipe), "--config", "heatmap.yaml", "--name", "a", *short])
+    for decoder in ("Taylor", "Argmax", "LocalCentroid", "Argmax"):
+        main(["test", "--run", "runs/a", "--model.codec.init_args.decoder", f"wingmark.codecs.{decoder}"])
+    found = {}
+    for path in (tmp_path / "runs" / "a").rglob("metrics.json"):
+        decoder = json.loads(path.read_text())["codec"]["init_args"]["decoder"]["class_path"]
+        found[path.parent.name] = decoder.rpartition(".")[2]
+    slug = "synthetic_inter-ocular_v1"
+    assert found == {"a": "Taylor", slug: "Argmax", f"{slug}-2": "LocalCentroid"}
+
+
+def test_part_of_a_split(recipe, tmp_path):
+    main(["fit", "--config", str(recipe), "--name", "a", "--trainer.max_epochs", "1", "--trainer.overfit_batches", "1"])
+    main(["test", "--run", "runs/a", "--trainer.limit_test_batches", "1", "--data.batch_size", "3"])
+    assert json.loads((tmp_path / "runs/a/metrics.json").read_text())["scores"]["all"]["faces"] == 3
 
 
 def test_a_run_is_not_overwritten_but_resumed(recipe, tmp_path):
@@ -119,12 +148,11 @@ def test_a_run_is_not_overwritten_but_resumed(recipe, tmp_path):
     assert main(["fit", "--config", str(recipe), *args]).trainer.current_epoch == 3
 
 
-def test_the_run_without_a_name_is_called_after_the_recipe(recipe, tmp_path, monkeypatch):
-    monkeypatch.delenv("WINGMARK_RUN_NAME", raising=False)
-    main(["fit", "--config", str(recipe), "--trainer.max_epochs", "1"])
+def test_the_run_without_a_name_is_called_after_the_recipe(recipe, tmp_path):
+    (tmp_path / "overlay.yaml").write_text("trainer: {max_epochs: 1}\n")
+    main(["fit", "--config", str(recipe), "--config", "overlay.yaml"])
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("tiny-2")
-    monkeypatch.delenv("WINGMARK_RUN_NAME")
 
 
 def test_fast_dev_run_writes_nothing(recipe, tmp_path):
@@ -133,12 +161,16 @@ def test_fast_dev_run_writes_nothing(recipe, tmp_path):
 
 
 def test_the_saved_config_repeats_the_run(recipe, tmp_path):
-    main(["fit", "--config", str(recipe), "--name", "a", "--model.loss.init_args.w", "6"])
+    first = main(["fit", "--config", str(recipe), "--name", "a", "--model.loss.init_args.w", "6"])
+    assert first.trainer.train_dataloader.sampler.epoch == 1  # Lightning told the sampler: the second epoch differs
     config = tmp_path / "runs" / "a" / "config.yaml"
     content = yaml.safe_load(config.read_text())
     assert content["model"]["loss"]["init_args"] == {"w": 6.0, "epsilon": 2.0, "reduction": "mean"}
     assert "schema" not in content["model"]
+    before = sorted((tmp_path / "runs" / "a").rglob("*"))
     main(["fit", "--config", str(config), "--name", "b"])
+    assert sorted((tmp_path / "runs" / "a").rglob("*")) == before
+    assert [path.name for path in (tmp_path / "runs" / "b" / "logs").iterdir()] == ["version_0"]
     one, two = (torch.load(tmp_path / "runs" / n / "checkpoints" / "last.ckpt", weights_only=True) for n in "ab")
     assert all(torch.equal(one["state_dict"][key], two["state_dict"][key]) for key in one["state_dict"])
 
@@ -158,6 +190,9 @@ def test_the_saved_config_repeats_the_run(recipe, tmp_path):
         (["--data.source", "wingmark.data.sources.IBUG300W", "--data.source.root", "gone"], "gone"),
         (["--data.holdout.val", "0.1"], "has 5 val faces of its own"),
         (["--model.network.init_args.model", "resnet18x"], "resnet18"),
+        (["--trainer.accelerator", "gpu"], "gpu"),
+        (["--trainer.precision", "bf16-true"], "choose bf16-mixed"),
+        (["--trainer.default_root_dir", "x"], "--runs and --name say where a run goes"),
     ],
 )
 def test_what_does_not_fit_ends_in_one_sentence(recipe, tmp_path, args, says):
@@ -169,7 +204,18 @@ def test_what_does_not_fit_ends_in_one_sentence(recipe, tmp_path, args, says):
 def test_a_misspelt_key_is_named(recipe, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(recipe), "--data.crop_sise", "64"])
-    assert "crop_sise" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "crop_sise" in said and "usage" not in said and len(said.splitlines()) <= 3
+
+
+def test_a_test_needs_weights(recipe):
+    assert "test needs trained weights: give --run RUN" in refusal("test", "--config", str(recipe))
+
+
+def test_weights_of_another_model_are_refused(recipe):
+    main(["fit", "--config", str(recipe), "--name", "a", "--trainer.max_epochs", "1"])
+    said = refusal("test", "--run", "runs/a", "--model.network.init_args.model", "test_vit")
+    assert "the checkpoint holds the weights of another model" in said
 
 
 def test_missing_run_is_named(tmp_path):
@@ -178,6 +224,9 @@ def test_missing_run_is_named(tmp_path):
 
 def test_loading_refuses_what_is_not_ours(tmp_path):
     with pytest.raises(FileNotFoundError, match="give a run folder"):
+        wingmark.run.load(tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="damaged or no checkpoint"):
         wingmark.run.load(tmp_path / "x.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="does not say how its model was built"):

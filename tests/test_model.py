@@ -1,4 +1,5 @@
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -109,14 +110,27 @@ def test_a_checkpoint_holds_plain_values():
     }
 
 
+def fitted(module: LandmarkModule, precision: str = "32-true", device: str = "cpu") -> None:
+    """What Lightning does before fitting, on a machine with that device."""
+    module._trainer = SimpleNamespace(precision=precision, strategy=SimpleNamespace(root_device=torch.device(device)))
+    module.setup("fit")
+
+
 def test_compile_says_what_is_missing(monkeypatch, caplog):
-    monkeypatch.setattr("wingmark.model.compiler_fault", lambda: "no C++ compiler")
+    monkeypatch.setattr("wingmark.model.compiler_fault", lambda device: "no C++ compiler")
     heatmap = functools.partial(module, Heatmap, AdaptiveWingLoss(), (5, 8, 8))
     with pytest.raises(ValueError, match=r"model\.compile is true, but .* no C\+\+ compiler; set it to false or auto"):
-        heatmap(compile=True).setup("fit")
+        fitted(heatmap(compile=True))
     with caplog.at_level("INFO", "wingmark.model"):
-        heatmap().setup("fit")
+        fitted(heatmap())
     assert "running without, since torch.compile fails here: no C++ compiler" in caplog.text
+
+
+def test_what_would_round_landmarks_is_refused():
+    with pytest.raises(ValueError, match="choose bf16-mixed or 16-mixed"):
+        fitted(module(), precision="16-true")
+    with pytest.raises(ValueError, match=r"add --trainer\.accelerator cpu"):
+        fitted(module(), device="mps")
 
 
 @pytest.mark.long

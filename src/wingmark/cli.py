@@ -11,10 +11,11 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from jsonargparse import Namespace
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wingmark.callbacks import PredictionWriter
 from wingmark.data import LandmarkDataModule
@@ -22,11 +23,28 @@ from wingmark.files import whole_file
 from wingmark.model import LandmarkModule
 
 
+class LandmarkParser(LightningArgumentParser):
+    """Errors end in one sentence: what all the options are is told by --help."""
+
+    def print_usage(self, file: Any = None) -> None:
+        pass
+
+
+class Bar(TQDMProgressBar):
+    """One line of progress, without the version of the log."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
 class SaveRunConfig(SaveConfigCallback):
     """Writes the resolved config to `config.yaml` in the run folder when fitting starts, and to the loggers."""
 
-    def __init__(self, *args: Any, folder: Path, **kwargs: Any) -> None:
-        super().__init__(*args, save_to_log_dir=False, **kwargs)
+    def __init__(self, parser: LandmarkParser, config: Namespace, *, folder: Path, chosen: Namespace) -> None:
+        # `chosen` is what the user said; in `config` loggers and folders already belong to this run.
+        super().__init__(parser, chosen, save_to_log_dir=False)
         self.folder = folder
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -47,6 +65,8 @@ class LandmarkCLI(LightningCLI):
             LandmarkModule,
             LandmarkDataModule,
             save_config_callback=SaveRunConfig,
+            parser_class=LandmarkParser,
+            parser_kwargs={"description": "Train, test and use facial landmark models. Every run lives in one folder."},
             seed_everything_default=0,
             trainer_defaults={"enable_model_summary": False},
             args=args,
@@ -59,6 +79,11 @@ class LandmarkCLI(LightningCLI):
             "--name", type=str | None, help="folder of this run; default: the recipe's name and the time"
         )
         parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+        parser.add_argument(
+            "--run",
+            type=str | None,
+            help="validate, test, predict: folder of a run, instead of its --config, --ckpt_path, --name and --runs",
+        )
         for key in ("schema", "protocol", "crop_size"):
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed")
@@ -77,7 +102,9 @@ class LandmarkCLI(LightningCLI):
         self.trainer.predict(**kwargs, return_predictions=False)
 
     def after_test(self) -> None:
-        self.writer.say()
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, PredictionWriter):
+                callback.say()
 
     after_predict = after_test
 
@@ -87,36 +114,64 @@ class LandmarkCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         config.name = config.name or self._default_name(config)
+        config.data.seed = config.seed_everything  # the number drawn, where a random one was asked for
         self.folder = Path(config.runs) / config.name
-        throwaway = bool(config.trainer.fast_dev_run)
-        if self.subcommand == "fit" and not throwaway and config.ckpt_path is None:
-            self._refuse_existing_run()
+        if config.trainer.default_root_dir is not None:
+            raise ValueError("trainer.default_root_dir is not used; --runs and --name say where a run goes")
+        self.save_config_kwargs = {"folder": self.folder, "chosen": self._chosen(config)}
         config.trainer.default_root_dir = str(self.folder)
-        self.save_config_kwargs = {"folder": self.folder}
-        self.writer = PredictionWriter(self.folder)
-        self.trainer_defaults["callbacks"] = [self.writer]
-        if self.subcommand == "fit" and not throwaway:
-            self.trainer_defaults["callbacks"].append(
-                ModelCheckpoint(
-                    self.folder / "checkpoints",
-                    filename="best",
-                    monitor="val/nme",
-                    save_last=True,
-                    enable_version_counter=False,
-                )
-            )
+        callbacks = self.trainer_defaults["callbacks"] = []
+        if config.trainer.enable_progress_bar is not False:
+            callbacks.append(Bar())
+        throwaway = bool(config.trainer.fast_dev_run)
+        if self.subcommand != "fit":
+            if config.ckpt_path is None:
+                raise ValueError(f"{self.subcommand} needs trained weights: give --run RUN or --ckpt_path FILE")
+            config.trainer.logger = False  # scores go to the run folder; a logger would open a second run for them
+            if not throwaway:
+                callbacks.append(PredictionWriter(self.folder, self._about(config)))
+        elif not throwaway:
+            self._refuse_existing_run(config.ckpt_path)
+            callbacks.append(self._checkpoints())
             self._place_loggers(config)
-        elif config.trainer.logger is None:
-            config.trainer.logger = False
+
+    def _chosen(self, config: Namespace) -> Namespace:
+        """What repeats this run: its settings, without where it was resumed from."""
+        chosen = config.clone()
+        chosen.ckpt_path = None
+        return chosen
+
+    def _about(self, config: Namespace) -> dict[str, Any]:
+        """What is tested, beside the protocol."""
+        plain = self._plain(config)
+        return {"checkpoint": config.ckpt_path, "source": plain["data"]["source"], "codec": plain["model"]["codec"]}
+
+    def _plain(self, config: Namespace) -> dict[str, Any]:
+        """The config as plain values."""
+        return yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
+
+    def _checkpoints(self) -> ModelCheckpoint:
+        return ModelCheckpoint(
+            self.folder / "checkpoints",
+            filename="best",
+            monitor="val/nme",
+            save_last=True,
+            enable_version_counter=False,
+        )
 
     def _default_name(self, config: Namespace) -> str:
+        recipe = Path(str(config.config[0])).stem if config.get("config") else "run"
+        name = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
         # Processes that Lightning starts for DDP run this again, later: they take the name from the first one.
-        recipe = Path(str(config.config[-1])).stem if config.get("config") else "run"
-        return os.environ.setdefault("WINGMARK_RUN_NAME", f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}")
+        if rank_zero_only.rank == 0:
+            os.environ["WINGMARK_RUN_NAME"] = name
+        return os.environ.get("WINGMARK_RUN_NAME", name)
 
     @rank_zero_only
-    def _refuse_existing_run(self) -> None:
-        if self.folder.exists() and any(self.folder.iterdir()):
+    def _refuse_existing_run(self, ckpt_path: str | None) -> None:
+        checkpoints = self.folder / "checkpoints"
+        resuming = ckpt_path is not None and Path(ckpt_path).resolve().parent == checkpoints.resolve()
+        if checkpoints.exists() and not resuming:
             raise ValueError(
                 f"{self.folder} already holds a run; choose another --name, resume it with "
                 f"--ckpt_path {self.folder}/checkpoints/last.ckpt, or delete the folder"
@@ -139,18 +194,22 @@ class LandmarkCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         # What `run.load` needs to build this model again, as plain values.
-        dump = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-        self.model.config = yaml.safe_load(dump)["model"]
+        self.model.config = self._plain(self.config[self.subcommand])["model"]
 
 
 def of_run(args: list[str]) -> list[str]:
     """Replace `--run RUN` by the config, best checkpoint, name and place of that run; later arguments win."""
+    args = [word for argument in args for word in (argument.split("=", 1) if argument[:6] == "--run=" else [argument])]
     if "--run" not in args:
         return args
     position = args.index("--run")
     if position + 1 == len(args):
         raise ValueError("--run needs the folder of a run, for example --run runs/demo")
     run = Path(args[position + 1])
+    if args[0] == "fit":
+        raise ValueError(
+            f"--run is for finished runs; resume with --ckpt_path {run}/checkpoints/last.ckpt --name {run.name}"
+        )
     config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
     for path in (config, weights):
         if not path.is_file():
@@ -179,7 +238,7 @@ def _quiet_libraries() -> None:
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
     tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    tips.addFilter(lambda record: "Tip:" not in record.getMessage())
+    tips.addFilter(lambda record: not record.getMessage().startswith(("💡", "TPU available")))
 
 
 def main(args: list[str] | None = None) -> LandmarkCLI:
@@ -192,7 +251,7 @@ def main(args: list[str] | None = None) -> LandmarkCLI:
     _quiet_libraries()
     try:
         return LandmarkCLI(of_run(sys.argv[1:] if args is None else args))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MisconfigurationException) as error:
         if os.environ.get("WINGMARK_DEBUG"):
             raise
         # A loader process wraps the sentence into its own traceback: the last line is ours.

@@ -12,7 +12,7 @@ from wingmark.types import Box
 
 def tight_box(landmarks: np.ndarray) -> Box:
     """The smallest upright box around points (N, 2). It is made from the answer: name it where it is used."""
-    return Box.from_corners(*landmarks.min(0), *landmarks.max(0))
+    return Box.from_corners(*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
 
 
 def crop_to_image(

@@ -87,17 +87,38 @@ class LandmarkModule(LightningModule):
         self.codec.decode(outputs[-1], self.crop_size)
 
     def setup(self, stage: str) -> None:
+        self._refuse_imprecision()
         if stage == "fit":
             millions = sum(parameter.numel() for parameter in self.parameters()) / 1e6
             parts = (type(part).__name__ for part in (self.network, self.codec, self.objective.loss))
             log.info("%.1f million parameters; %s", millions, ", ".join(parts))
         self._compile_objective(stage)
 
+    def _refuse_imprecision(self) -> None:
+        """Landmarks and maps to the image are float64; half of it is off by pixels in a photo."""
+        if self.trainer.precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"trainer.precision {self.trainer.precision} would round landmarks too; choose bf16-mixed or 16-mixed"
+            )
+        if self.trainer.strategy.root_device.type == "mps":
+            raise ValueError("Apple GPUs have no float64, which landmarks need: add --trainer.accelerator cpu")
+
+    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch, but weights of another model are refused in one sentence."""
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            faults = str(error).strip().splitlines()
+            raise ValueError(
+                f"the checkpoint holds the weights of another model ({len(faults) - 1} differences, first: "
+                f"{faults[1].strip()[:120]}); give the model settings of its training, as `--run` does"
+            ) from error
+
     def _compile_objective(self, stage: str) -> None:
         wanted = self.compile_objective
         if stage != "fit" or wanted is False or (wanted == "auto" and self.codec.kind != "heatmap"):
             return
-        fault = compiler_fault()
+        fault = compiler_fault(self.trainer.strategy.root_device)
         if fault is None:
             self.objective.compile()
             log.info("model.compile: codec and loss are compiled; the first step takes longer")

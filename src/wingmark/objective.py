@@ -32,10 +32,10 @@ class Objective(nn.Module):
         return self.loss(output, target, weight)
 
 
-def compiler_fault() -> str | None:
-    """Why torch.compile does not work on this machine, or None where it does."""
+def compiler_fault(device: torch.device) -> str | None:
+    """Why torch.compile does not work for this device, or None where it does."""
     try:
-        torch.compile(lambda x: x + 1)(torch.ones(2))
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
     except Exception as error:  # whatever is missing (a C++ compiler, Python headers), training goes on without
         return str(error).strip().splitlines()[0]
     return None

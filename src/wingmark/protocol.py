@@ -59,7 +59,8 @@ class Protocol:
             first, second = (np.atleast_1d(eye) for eye in getattr(schema, self.normalizer))
             if not face.valid[[*first, *second]].all():
                 raise ValueError(
-                    f"face {face.id}: {self.normalizer} needs landmarks {[*first, *second]}, not all are valid"
+                    f"face {face.id}: {self.normalizer} needs landmarks {[*first.tolist(), *second.tolist()]}, not all "
+                    "are valid; annotate them or choose data.protocol.normalizer box_size"
                 )
             points = face.landmarks_image
             length = np.linalg.norm(points[first].mean(0) - points[second].mean(0))

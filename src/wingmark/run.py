@@ -20,7 +20,10 @@ def load(path: str | Path) -> LandmarkModule:
     file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; give a run folder or a .ckpt file written by `wingmark fit`")
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no checkpoint can fail in any way
+        raise ValueError(f"{file} is damaged or no checkpoint ({str(error).splitlines()[0]})") from error
     about = checkpoint.get("wingmark")
     if about is None or about["model"] is None:
         raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
@@ -32,7 +35,8 @@ def load(path: str | Path) -> LandmarkModule:
     linked = {"schema", "protocol", "crop_size"}
     parser.add_class_arguments(LandmarkModule, "model", skip=linked)
     config = {key: value for key, value in about["model"].items() if key not in linked}
-    parsed = parser.parse_object({"model": _without_pretraining(config)})
+    config["network"] = _without_pretraining(config["network"])
+    parsed = parser.parse_object({"model": config})
     parts = parser.instantiate_classes(parsed, instantiate_groups=False).model
     model = LandmarkModule(
         **vars(parts),
@@ -46,7 +50,7 @@ def load(path: str | Path) -> LandmarkModule:
 
 
 def _without_pretraining(config: dict) -> dict:
-    """The same config without starting weights, which the checkpoint replaces and which may be out of reach."""
+    """The config of a network without starting weights, which the checkpoint replaces and which may be out of reach."""
     start = {"pretrained": False, "weights": None}
     return {
         key: _without_pretraining(value) if isinstance(value, dict) else start.get(key, value)

@@ -14,6 +14,9 @@ from wingmark.protocol import Protocol
 PROTOCOL = Protocol("dots/inter-ocular/v1", box="dataset", margin=1.2, threshold=0.05)
 
 
+ALL = np.arange(12)
+
+
 @pytest.fixture
 def dataset(dot_faces) -> FaceDataset:
     source = dot_faces()
@@ -41,10 +44,10 @@ def loop(dataset, predictions) -> list[float]:
 
 
 def test_report_against_a_loop(dataset, predictions, tmp_path, capsys):
-    print_report(tmp_path, PROTOCOL, write_report(tmp_path, dataset, predictions))
+    print_report(tmp_path, PROTOCOL, write_report(tmp_path, dataset, ALL, predictions, {"codec": "dots"}))
     nmes = loop(dataset, predictions)
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert content["protocol"] == PROTOCOL.to_dict()
+    assert content["codec"] == "dots"
     assert list(content["scores"]) == ["all", "odd"]
     for name, members in {"all": nmes, "odd": nmes[1::2]}.items():
         score, count = content["scores"][name], len(members)
@@ -95,7 +98,7 @@ def test_landmarks_are_drawn_where_they_are(dataset):
 
 
 def test_pictures_show_something(dataset, predictions, tmp_path):
-    write_report(tmp_path, dataset, predictions)
+    write_report(tmp_path, dataset, ALL, predictions, {})
     sheet = cv2.imread(str(tmp_path / "pictures" / "faces.jpg"))
     assert sheet.shape[1] == 6 * 192 and sheet.std() > 20
     assert cv2.imread(str(tmp_path / "pictures" / "ced.png")).std() > 10

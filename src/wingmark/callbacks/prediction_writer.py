@@ -3,25 +3,27 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from wingmark.evaluation import Predictions, print_report, write_report
 from wingmark.metrics import FacePredictions
-from wingmark.protocol import Protocol
 from wingmark.types import Batch, Prediction
 
 
 class PredictionWriter(Callback):
     """Writes the report of a test, or the predictions of `predict`, into the run folder.
 
-    The first test of a run fills the folder itself, a further one with another protocol `test/<protocol>/`;
-    `predict` fills `predict/`.
+    The first test of a run fills the folder itself, one of other weights, data, codec or protocol
+    `test/<protocol>/`; `predict` fills `predict/`. `about` says what is tested, in plain values.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self.about = folder, about
         self.found = FacePredictions()
         # What to print once the progress bar is gone; on the process that wrote.
         self.say: Callable[[], None] = lambda: None
@@ -40,27 +42,34 @@ class PredictionWriter(Callback):
     on_predict_batch_end = on_test_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        predictions = self._gather(trainer)
+        index, predictions = self._gather(trainer)
         if trainer.is_global_zero:
             dataset = trainer.datamodule.dataset("test")
-            folder = self._test_folder(dataset.protocol)
-            self.say = partial(print_report, folder, dataset.protocol, write_report(folder, dataset, predictions))
+            about = {"protocol": dataset.protocol.to_dict(), **self.about}
+            folder = self._test_folder(about)
+            scores = write_report(folder, dataset, index, predictions, about)
+            self.say = partial(print_report, folder, dataset.protocol, scores)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        predictions = self._gather(trainer)
+        _, predictions = self._gather(trainer)
         if trainer.is_global_zero:
             path = self.folder / "predict" / "predictions.npz"
             predictions.save(path)
             self.say = partial(print, f"{len(predictions.id)} faces in {path}")
 
-    def _gather(self, trainer: Trainer) -> Predictions:
+    def _gather(self, trainer: Trainer) -> tuple[np.ndarray, Predictions]:
         index, landmarks_image, score = self.found.compute()
         dataset = trainer.datamodule.dataset("test")
         faces = [dataset.faces[i] for i in index]
-        return Predictions.of_faces(faces, dataset.schema, dataset.protocol, landmarks_image, score)
+        return index, Predictions.of_faces(faces, dataset.schema, dataset.protocol, landmarks_image, score)
 
-    def _test_folder(self, protocol: Protocol) -> Path:
-        earlier = self.folder / "metrics.json"
-        if earlier.is_file() and json.loads(earlier.read_text())["protocol"] != protocol.to_dict():
-            return self.folder / "test" / protocol.name.replace("/", "_")
-        return self.folder
+    def _test_folder(self, about: dict[str, Any]) -> Path:
+        """Where this test belongs: results of another one are never overwritten, its own are."""
+        further = self.folder / "test" / about["protocol"]["name"].replace("/", "_")
+        for folder in chain((self.folder, further), (further.with_name(f"{further.name}-{n}") for n in count(2))):
+            earlier = folder / "metrics.json"
+            if not earlier.is_file() or {**json.loads(earlier.read_text()), "scores": None} == {
+                **about,
+                "scores": None,
+            }:
+                return folder

@@ -116,20 +116,20 @@ class LandmarkDataModule(LightningDataModule):
         return {"fit": ("train", "val"), "validate": ("val",)}.get(self.trainer.state.fn, ("test",))
 
     def state_dict(self) -> dict[str, list[str]]:
-        """Goes into every checkpoint: which photos it was trained on."""
-        return {"trained_on": sorted({_digest(face.group) for face in self.faces("train")})}
+        """Goes into every checkpoint: the faces that it was trained on and chosen by."""
+        return {split: sorted(map(_digest, self.faces(split))) for split in ("train", "val")}
 
     def load_state_dict(self, state: dict[str, list[str]]) -> None:
-        """Refuse to evaluate on photos that the checkpoint was trained on, whatever cut them off."""
+        """Refuse to test on faces that the checkpoint was trained on or chosen by, whatever cut them off now."""
         if self.trainer.state.fn not in ("validate", "test"):
             return
         (split,) = self._splits_in_use()
-        trained_on = set(state["trained_on"])
-        seen = [face.id for face in self.faces(split) if _digest(face.group) in trained_on]
+        known = {*state["train"], *(state["val"] if split == "test" else ())}
+        seen = [face.id for face in self.faces(split) if _digest(face) in known]
         if seen:
             raise ValueError(
-                f"{len(seen)} of {len(self.faces(split))} {split} faces are from photos that this checkpoint was "
-                f"trained on, such as {seen[0]}; use the data.holdout of its training, or train again"
+                f"{len(seen)} of {len(self.faces(split))} {split} faces were among those that this checkpoint was "
+                f"trained on or chosen by, such as {seen[0]}; use the data.holdout of its training, or train again"
             )
 
     def prepare_data(self) -> None:
@@ -170,8 +170,9 @@ class LandmarkDataModule(LightningDataModule):
         )
 
 
-def _digest(group: str) -> str:
-    return hashlib.blake2b(group.encode(), digest_size=8).hexdigest()
+def _digest(face: Face) -> str:
+    """Names a face by its id and annotation: files of other sets may bear the same name."""
+    return hashlib.blake2b(face.id.encode() + face.landmarks_image.round(2).tobytes(), digest_size=8).hexdigest()
 
 
 def _one_thread(worker: int) -> None:

@@ -12,7 +12,7 @@ from wingmark.types import Sample
 
 
 class FaceDataset(Dataset):
-    """Samples of one split. Items are asked for by (index, epoch), see `FaceSampler`.
+    """Samples of one split. Items are asked for by (index, epoch), see `FaceSampler`; a bare index means epoch 0.
 
     Augmentation is a function of (seed, epoch, index) alone: it does not depend on the number of workers or
     processes. Without `geometry` and `photometric` the crop is the protocol's own, for validation and test.
@@ -35,8 +35,8 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        index, epoch = key
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
         random = np.random.default_rng([self.seed, epoch, index])
         face, region = self.faces[index], self.regions[index]
         jitter = self.geometry.sample(random) if self.geometry else {}

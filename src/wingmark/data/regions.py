@@ -8,6 +8,7 @@ so a cache changes the speed and nothing else.
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,8 +98,8 @@ class _Cache:
     @staticmethod
     def write(path: Path, regions: Regions, num_workers: int) -> None:
         """Write to a temporary folder and rename it: a crash leaves no half cache behind."""
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             # A loader without batches: regions come back in order, cut by several processes.
             loader = DataLoader(regions, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
@@ -111,10 +112,14 @@ class _Cache:
                 file.flush()
                 os.fsync(file.fileno())
             np.savez(temporary / "index.npz", shapes=np.array(shapes), to_image=np.array(to_image))
-            temporary.rename(path)
-        except BaseException:
-            shutil.rmtree(temporary)
-            raise
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+                # Another run was faster; its regions are the same.
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _unchanged(item):

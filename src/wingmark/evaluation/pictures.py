@@ -33,14 +33,19 @@ def draw_ced(path: Path, nme_by_name: dict[str, np.ndarray], protocol: Protocol)
         figure.savefig(temporary)
 
 
-def draw_sheet(path: Path, dataset: FaceDataset, predictions: Predictions, nme: np.ndarray, rows: int = 4) -> None:
-    """The worst faces in the upper half, faces evenly spread over the split below; true landmarks green."""
+def draw_sheet(
+    path: Path, dataset: FaceDataset, index: np.ndarray, predictions: Predictions, nme: np.ndarray, rows: int = 4
+) -> None:
+    """The worst faces in the upper half, faces evenly spread over the split below; true landmarks green.
+
+    Predictions and NMEs belong to the faces of the data set at `index` (N,).
+    """
     columns = 6
     worst = np.argsort(-nme)[: rows // 2 * columns]
     others = np.setdiff1d(np.arange(len(nme)), worst)
     spread = others[:: max(1, -(-len(others) // (rows * columns - len(worst))))]
     shown = [*worst, *spread]
-    tiles = [_tile(dataset, predictions, index, f"{100 * nme[index]:.2f} %") for index in shown]
+    tiles = [_tile(dataset, index[i], predictions, i, f"{100 * nme[i]:.2f} %") for i in shown]
     blank = np.full((TILE, TILE, 3), 255, np.uint8)
     tiles += [blank] * (-len(tiles) % columns)
     sheet = np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
@@ -53,13 +58,13 @@ def draw_sheet(path: Path, dataset: FaceDataset, predictions: Predictions, nme: 
         cv2.imwrite(str(temporary), np.vstack([legend, sheet])[..., ::-1])
 
 
-def _tile(dataset: FaceDataset, predictions: Predictions, index: int, caption: str) -> np.ndarray:
+def _tile(dataset: FaceDataset, index: int, predictions: Predictions, row: int, caption: str) -> np.ndarray:
     face, region = dataset.faces[index], dataset.regions[index]
     to_image = crop_to_image(dataset.protocol.crop_box(face), TILE, dataset.protocol.margin)
     tile = warp(region.pixels, compose(invert(region.to_image), to_image), TILE)
     for points, color in (
-        (predictions.target[index], TRUE_COLOR),
-        (predictions.landmarks_image[index], PREDICTED_COLOR),
+        (predictions.target[row], TRUE_COLOR),
+        (predictions.landmarks_image[row], PREDICTED_COLOR),
     ):
         draw_landmarks(tile, apply(invert(to_image), points), face.valid, dataset.schema, color)
     cv2.rectangle(tile, (0, TILE - 20), (62, TILE), (0, 0, 0), -1)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from wingmark.data.dataset import FaceDataset
 from wingmark.evaluation.pictures import draw_ced, draw_sheet
 from wingmark.evaluation.predictions import Predictions
 from wingmark.files import whole_file
+from wingmark.metrics import functional
 from wingmark.protocol import Protocol
 from wingmark.types import Face
 
@@ -29,13 +31,19 @@ class Scores:
     @classmethod
     def of(cls, nme: np.ndarray, threshold: float) -> "Scores":
         """From the NME of every face (N,)."""
-        auc = np.maximum(0, 1 - nme / threshold).mean()
-        return cls(len(nme), float(nme.mean()), float((nme > threshold).mean()), float(auc))
+        nmes = torch.from_numpy(nme)
+        fr, auc = functional.failure_rate(nmes, threshold), functional.auc(nmes, threshold)
+        return cls(len(nme), functional.nme(nmes).item(), fr.item(), auc.item())
 
 
-def write_report(folder: Path, dataset: FaceDataset, predictions: Predictions) -> dict[str, Scores]:
-    """Write predictions.npz, faces.csv, metrics.json and pictures/ into `folder`; return the scores by subset."""
-    faces, protocol = dataset.faces, dataset.protocol
+def write_report(
+    folder: Path, dataset: FaceDataset, index: np.ndarray, predictions: Predictions, about: dict
+) -> dict[str, Scores]:
+    """Write predictions.npz, faces.csv, metrics.json and pictures/ into `folder`; return the scores by subset.
+
+    index (N,): the faces of the data set that were predicted. about: what stands in metrics.json beside the scores.
+    """
+    faces, protocol = [dataset.faces[i] for i in index], dataset.protocol
     errors = predictions.errors()
     nme = np.nanmean(errors, axis=1)
     subsets = {"all": np.ones(len(faces), bool)}
@@ -46,9 +54,9 @@ def write_report(folder: Path, dataset: FaceDataset, predictions: Predictions) -
     predictions.save(folder / "predictions.npz")
     _write_faces(folder / "faces.csv", faces, errors, nme)
     draw_ced(folder / "pictures" / "ced.png", {"all": nme}, protocol)
-    draw_sheet(folder / "pictures" / "faces.jpg", dataset, predictions, nme)
+    draw_sheet(folder / "pictures" / "faces.jpg", dataset, index, predictions, nme)
     with whole_file(folder / "metrics.json") as path:
-        content = {"protocol": protocol.to_dict(), "scores": {name: asdict(score) for name, score in scores.items()}}
+        content = {**about, "scores": {name: asdict(score) for name, score in scores.items()}}
         path.write_text(json.dumps(content, indent=2) + "\n")
     return scores
 
