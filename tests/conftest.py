@@ -30,7 +30,7 @@ class DotFaces(Source):
         random = np.random.default_rng([len(split), i])
         base = np.array([(70, 60), (130, 62), (100, 95), (75, 130), (128, 132)], float)
         landmarks = base + random.uniform(-8, 8, (5, 2)) + random.uniform(-15, 15, 2)
-        box = Box(100 + i % 3, 95.5, 100, 110, roll=2.0 * (i % 2))
+        box = Box(100 + i % 3, 95.5, 100, 110, roll=20.0 * (i % 2))
         name = f"{split}/{i // 2:03d}.png"
         tags = frozenset({"odd"} if i % 2 else ())
         valid = np.ones(5, bool)

@@ -52,10 +52,11 @@ class Regions(Dataset):
         image = self.source.read_image(face)
         to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.protocol.margin)
         step = np.hypot(*to_image[:, 0])
+        turned = np.abs(to_image[0, :2]).sum() / step  # a box with roll reaches farther: its upright side over its own
         # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
         factor = max(1, int(step))
         center = to_image @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
-        half = step * self.crop_size * self.reach / 2 + factor
+        half = step * self.crop_size * self.reach * turned / 2 + factor
         # Starting at multiples of the factor keeps the blocks in place whatever the reach.
         low = (np.maximum(np.floor(center - half), 0) // factor * factor).astype(int)
         high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
