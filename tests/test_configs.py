@@ -54,7 +54,7 @@ def test_overlays_build_on_a_recipe(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("folder", "name"), [(folder, name) for folder in FRAGMENTS for name in files(folder)])
 def test_fragments_build(folder, name):
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--part", type=FRAGMENTS[folder], enable_path=True)
+    parser.add_argument("--part", type=FRAGMENTS[folder], sub_configs=True)
     part = parser.instantiate_classes(parser.parse_args(["--part", str(CONFIGS / folder / f"{name}.yaml")])).part
     if folder == "codecs":
         part = part(schema=schema.get("ibug68"))
