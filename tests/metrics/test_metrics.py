@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchmetrics import MetricCollection
 
 from wingmark.metrics import (
     CEDAUC,
@@ -154,15 +153,6 @@ def test_some_faces_with_index_and_some_without_are_refused():
         metric.compute()
 
 
-def test_a_refused_batch_leaves_nothing_behind():
-    faces = batch(3)
-    metric = NormalizedMeanError()
-    metric.update(**faces)
-    with pytest.raises(ValueError, match=r"normalizer must be positive and finite.*\[5\]"):
-        metric.update(**{**batch(1), "normalizer": torch.zeros(1), "index": torch.tensor([5])})
-    assert_same(metric.compute(), expected("nme", faces))
-
-
 @pytest.mark.parametrize("metric_class", [FailureRate, CEDAUC])
 @pytest.mark.parametrize("threshold", [0.0, -0.1, float("nan")])
 def test_thresholds_must_be_positive(metric_class, threshold):
@@ -235,32 +225,6 @@ def test_kept_rows_are_copies():
     for column in faces.values():
         column.zero_()
     assert_same(metric.compute(), wanted)
-
-
-@pytest.mark.parametrize("all_valid", [True, False])  # NaN keeps torchmetrics from sharing states
-@pytest.mark.parametrize("call", ["update", "forward"])
-def test_metrics_of_a_collection_keep_their_thresholds(all_valid, call):
-    faces = batch(40)
-    faces["prediction"] = faces["target"] + torch.linspace(0, 10, 40, dtype=torch.float64)[:, None, None]
-    if all_valid:
-        faces["valid"] = torch.ones_like(faces["valid"])
-    thresholds = (0.02, 0.05, 0.08)
-    collection = MetricCollection(
-        {f"{m.__name__}{i}": m(t) for m in (FailureRate, CEDAUC) for i, t in enumerate(thresholds)}
-        | {"nme": NormalizedMeanError(), "errors": FaceErrors()}
-    )
-    for _ in range(2):
-        collection.reset()
-        for start in range(0, 40, 16):
-            getattr(collection, call)(**rows(faces, slice(start, start + 16)))
-        values = collection.compute()
-        nmes = functional.face_nme(functional.face_errors(**faces))
-        for i, t in enumerate(thresholds):
-            assert_same(values[f"FailureRate{i}"], functional.failure_rate(nmes, t))
-            assert_same(values[f"CEDAUC{i}"], functional.auc(nmes, t))
-        assert_same(values["nme"], expected("nme", faces))
-        assert_same(values["errors"], expected("errors", faces))
-    assert len({values[f"FailureRate{i}"].item() for i in range(3)}) == 3
 
 
 @pytest.mark.parametrize("count", [1, 6])

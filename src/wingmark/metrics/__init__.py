@@ -1,13 +1,7 @@
 """Metrics: formulas in `functional`, classes that gather faces over batches and processes here."""
 
-from wingmark.metrics.errors import (
-    CEDAUC,
-    CumulativeErrorDistribution,
-    FaceErrors,
-    FailureRate,
-    NormalizedMeanError,
-)
-from wingmark.metrics.predictions import FacePredictions
+from importlib import import_module
+from typing import Any
 
 __all__ = [
     "CEDAUC",
@@ -17,3 +11,11 @@ __all__ = [
     "FailureRate",
     "NormalizedMeanError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: torchmetrics takes seconds and 250 MB, which tables of scores need not wait for.
+    if name in __all__:
+        module = "predictions" if name == "FacePredictions" else "errors"
+        return getattr(import_module(f"wingmark.metrics.{module}"), name)
+    raise AttributeError(f"module 'wingmark.metrics' has no attribute {name!r}")

@@ -1,9 +1,13 @@
 """NME, failure rate, AUC and CED. They hold the same rows, so that a MetricCollection may keep one copy for all."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from wingmark.metrics import functional
@@ -27,8 +31,8 @@ class ErrorMetric(FaceMetric):
         """Add faces: prediction and target (B,K,2) and normalizer (B,) in pixels of the image, valid (B,K) bool.
 
         index (B,): the position of each face in its split. A repeated face counts once, its first time. Without
-        index, faces are numbered by arrival; under more than one process that is refused. Raises ValueError like
-        `functional.face_errors`.
+        index, faces are numbered by arrival and each counts, which torchmetrics' BootStrapper needs; under more than
+        one process that is refused. Raises ValueError like `functional.face_errors`.
         """
         error = functional.face_errors(prediction, target, normalizer, valid, index)
         self._append(index, error=error, normalizer=normalizer)
@@ -56,20 +60,32 @@ class ErrorMetric(FaceMetric):
 class ThresholdMetric(ErrorMetric):
     """An error metric with a threshold, a fraction of the normalizer such as 0.08."""
 
-    def __init__(self, threshold: float) -> None:
-        super().__init__()
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def __init__(self, threshold: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         if not threshold > 0:
             raise ValueError(f"threshold must be positive, a fraction of the normalizer such as 0.08, got {threshold}")
         self.threshold = threshold
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw a value, or a series of them, or what `compute` gives."""
+        return self._plot(val, ax)
 
 
 class NormalizedMeanError(ErrorMetric):
     """NME: the mean over faces of the mean error over valid landmarks, a fraction of the normalizer."""
 
     higher_is_better = False
+    plot_lower_bound = 0.0
 
     def compute(self) -> Tensor:
         return functional.nme(self._face_nmes())
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw a value, or a series of them, or what `compute` gives."""
+        return self._plot(val, ax)
 
 
 class FailureRate(ThresholdMetric):
@@ -97,6 +113,18 @@ class CumulativeErrorDistribution(ErrorMetric):
         """Arrays, since torchmetrics makes scalars of tensors with one element, which one face gives."""
         errors, shares = functional.ced(self._face_nmes())
         return errors.cpu().numpy(), shares.cpu().numpy()
+
+    def plot(self, val: tuple[np.ndarray, np.ndarray] | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw the CED, `val` or what `compute` gives, as steps: the share of faces (y) with an NME up to x, in %."""
+        errors, shares = self.compute() if val is None else val
+        figure, axes = pyplot.subplots() if ax is None else (ax.figure, ax)
+        # The line begins at the origin and ends a little after the last step, which would hide in the frame.
+        x, y = [0, *errors, 1.05 * errors[-1]], [0, *shares, 1]
+        axes.step(100 * np.array(x), 100 * np.array(y), where="post")
+        axes.set(xlabel="NME [%]", ylabel="faces [%]", ylim=(0, 102))
+        axes.margins(x=0)
+        axes.grid(alpha=0.3)
+        return figure, axes
 
 
 class FaceErrors(ErrorMetric):

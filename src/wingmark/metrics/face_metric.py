@@ -1,7 +1,7 @@
 """The base of all metrics: a table with one row per face, the same for any number of processes."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ class FaceMetric(Metric):
 
     Samplers repeat faces and spread them unevenly over processes. Since the rows and their order are the same in any
     case, so is every bit of what is computed from them.
+
+    kwargs: those of `torchmetrics.Metric`.
     """
 
     is_differentiable = False
@@ -25,8 +27,8 @@ class FaceMetric(Metric):
     # Name: type and number of axes, the first one the faces. "index" (int64, 1) is one of them.
     columns: ClassVar[dict[str, tuple[torch.dtype, int]]]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         for name in self.columns:
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -34,7 +36,7 @@ class FaceMetric(Metric):
         """Add faces. Without index they are numbered by arrival, which only one process can do."""
         column = next(iter(rows.values()))
         if index is None:
-            if self.distributed_available_fn() and torch.distributed.get_world_size() > 1:
+            if self.distributed_available_fn() and torch.distributed.get_world_size(self.process_group) > 1:
                 raise ValueError(
                     "faces need an index under more than one process, where they are repeated and arrive in any "
                     "order; pass index=batch.index to update"
@@ -61,6 +63,21 @@ class FaceMetric(Metric):
         first = torch.ones_like(rows["index"], dtype=torch.bool)
         first[1:] = rows["index"].diff() > 0
         return rows, first
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add faces and give the value of these alone. A refused batch leaves nothing behind, as in `update`."""
+        before = dict(vars(self))
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            vars(self).update(before)
+            raise
+
+    def reset(self) -> None:
+        """Forget all faces. The lists are replaced: a MetricCollection or wrapper may share the old ones."""
+        for name in self.columns:
+            setattr(self, name, [])
+        super().reset()
 
     def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group=None) -> None:
         """Gather the rows of all processes.

@@ -30,10 +30,10 @@ def face_errors(
         "predictions of valid landmarks must be finite": (valid & ~prediction.isfinite().all(dim=2)).any(dim=1),
         "targets of valid landmarks must be finite": (valid & ~target.isfinite().all(dim=2)).any(dim=1),
     }
-    for rule, broken in faults.items():
-        if broken.any():
-            faces = broken.nonzero()[:, 0] if index is None else index[broken]
-            raise ValueError(f"{rule}; not so for the faces of index {faces.tolist()}")
+    if torch.stack([*faults.values()]).any():  # asked once, since each question waits for the GPU
+        rule, broken = next((rule, broken) for rule, broken in faults.items() if broken.any())
+        faces = broken.nonzero()[:, 0] if index is None else index[broken]
+        raise ValueError(f"{rule}; not so for the faces of index {faces.tolist()}")
     error = torch.linalg.vector_norm(prediction.double() - target.double(), dim=2) / normalizer.double()[:, None]
     return error.masked_fill(~valid, torch.nan)
 
