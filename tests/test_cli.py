@@ -49,7 +49,7 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
     overlay.write_text(yaml.safe_dump({"model": HEATMAP if heads == "heatmap" else {}}))
     main(["fit", "--config", str(recipe), "--config", str(overlay), "--name", "a", "--model.compile", "false"])
     run = tmp_path / "runs" / "a"
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "logs"]
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "logs", "pictures"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     curves = (run / "logs" / "version_0" / "metrics.csv").read_text()
     assert "train/loss" in curves and "val/nme" in curves
@@ -57,14 +57,19 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
     main(["test", "--run", str(run)])
     out = capsys.readouterr().out
     assert "synthetic/inter-ocular/v1" in out and "faces.csv" in out.splitlines()[-1]
-    scores = json.loads((run / "metrics.json").read_text())["scores"]["all"]
+    scores = json.loads((run / "metrics.json").read_text())["scores"]["full"]
     predictions = Predictions.load(run / "predictions.npz")
     distance = np.linalg.norm(predictions.landmarks_image - predictions.target, axis=2).mean(1)
     assert scores["faces"] == len(predictions.id) == 7
     assert scores["nme"] == pytest.approx((distance / predictions.normalizer).mean(), rel=1e-12)
     assert (predictions.score is None) == (heads == "coordinates")
     assert len((run / "faces.csv").read_text().splitlines()) == 8
-    assert {path.name for path in (run / "pictures").iterdir()} == {"ced.png", "faces.jpg"}
+    assert {path.name for path in (run / "pictures").iterdir()} == {
+        "augmentations.jpg",
+        "ced.png",
+        "faces.jpg",
+        "landmarks.png",
+    }
 
     main(["predict", "--run", str(run)])
     again = Predictions.load(run / "predict" / "predictions.npz")
@@ -136,7 +141,7 @@ def test_another_decoder_does_not_overwrite_the_result(recipe, tmp_path):
 def test_part_of_a_split(recipe, tmp_path):
     main(["fit", "--config", str(recipe), "--name", "a", "--trainer.max_epochs", "1", "--trainer.overfit_batches", "1"])
     main(["test", "--run", "runs/a", "--trainer.limit_test_batches", "1", "--data.batch_size", "3"])
-    assert json.loads((tmp_path / "runs/a/metrics.json").read_text())["scores"]["all"]["faces"] == 3
+    assert json.loads((tmp_path / "runs/a/metrics.json").read_text())["scores"]["full"]["faces"] == 3
 
 
 def test_a_run_is_not_overwritten_but_resumed(recipe, tmp_path):
@@ -186,7 +191,7 @@ def test_the_saved_config_repeats_the_run(recipe, tmp_path):
             ["--model.codec", "wingmark.codecs.Heatmap", "--model.loss", "wingmark.losses.MSELoss"],
             "expects square maps",
         ),
-        (["--data.protocol", "nothing"], "no built-in protocol 'nothing'"),
+        (["--data.protocol", "nothing"], "protocol 'nothing' is neither built in"),
         (["--data.source", "wingmark.data.sources.IBUG300W", "--data.source.root", "gone"], "gone"),
         (["--data.holdout.val", "0.1"], "has 5 val faces of its own"),
         (["--model.network.init_args.model", "resnet18x"], "resnet18"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import jsonargparse
 import pytest
 
-from wingmark import schema
-from wingmark.cli import LandmarkCLI
+from wingmark import protocol, schema
 from wingmark.codecs import CodecFactory
 from wingmark.data.sources import Source
+from wingmark.landmark_cli import LandmarkCLI
 from wingmark.losses import LandmarkLoss
 from wingmark.networks import NetworkFactory
 
@@ -21,7 +21,15 @@ def files(folder: str) -> list[str]:
 
 
 def test_every_folder_is_known():
-    assert {path.name for path in CONFIGS.iterdir()} == {*FRAGMENTS, "recipes", "overlays", "schemas"}
+    assert {path.name for path in CONFIGS.iterdir()} == {
+        *FRAGMENTS,
+        "protocols",
+        "recipes",
+        "overlays",
+        "schemas",
+        "studies",
+        "sweeps",
+    }
 
 
 class Built(LandmarkCLI):
@@ -67,3 +75,8 @@ def test_fragments_build(folder, name):
 @pytest.mark.parametrize("name", files("schemas"))
 def test_schemas_are_sound(name):
     assert schema.get(str(CONFIGS / "schemas" / f"{name}.yaml")).num_landmarks > 0
+
+
+@pytest.mark.parametrize("name", files("protocols"))
+def test_protocols(name):
+    assert protocol.get(str(CONFIGS / "protocols" / f"{name}.yaml")).digest

@@ -10,8 +10,8 @@ FLOORS = [
     {"types", "schema", "protocol", "geometry", "heatmaps"},
     {"losses", "codecs", "networks", "metrics", "transforms", "schedules", "files", "progress"},
     {"data"},
-    {"objective", "model", "callbacks", "evaluation"},
-    {"cli", "run"},
+    {"objective", "model", "loggers", "callbacks", "evaluation"},
+    {"cli", "landmark_cli", "training", "run", "study", "commands"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # On these floors a room knows only the floors below; elsewhere rooms may use their neighbors.

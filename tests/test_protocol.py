@@ -10,6 +10,10 @@ from wingmark.types import Box, Face
 FIVE = schema.get("five")
 
 
+def length(protocol: Protocol, one: Face, schema=FIVE) -> float:
+    return float(protocol.normalizers([one.id], one.landmarks_image[None], one.valid[None], schema)[0])
+
+
 def face(landmarks, valid=None, **boxes) -> Face:
     landmarks = np.array(landmarks, float)
     valid = np.ones(len(landmarks), bool) if valid is None else np.array(valid)
@@ -21,22 +25,22 @@ POINTS = [(10, 20), (40, 60), (25, 45), (12, 70), (38, 72)]
 
 def test_normalizers():
     one = face(POINTS)
-    lengths = {
+    expected = {
         "inter_ocular": 50.0,  # (30, 40)
         "inter_pupil": 50.0,
         "box_size": np.sqrt(30 * 52),
         "box_diagonal": np.hypot(30, 52),
     }
-    for normalizer, length in lengths.items():
-        assert Protocol("p", normalizer=normalizer).normalize_by(one, FIVE) == pytest.approx(length, abs=1e-12)
+    for normalizer, value in expected.items():
+        assert length(Protocol("p", normalizer=normalizer), one) == pytest.approx(value, abs=1e-12)
 
 
 def test_pupil_is_the_mean_of_its_landmarks():
     points = np.zeros((68, 2))
     points[36:42] = [(0, 0), (2, 1), (4, 1), (6, 0), (4, -1), (2, -1)]
     points[42:48] = [(20, 3), (22, 4), (24, 4), (26, 3), (24, 2), (22, 2)]
-    length = Protocol("p", normalizer="inter_pupil").normalize_by(face(points), schema.get("ibug68"))
-    assert length == pytest.approx(np.hypot(20, 3), abs=1e-12)
+    found = length(Protocol("p", normalizer="inter_pupil"), face(points), schema.get("ibug68"))
+    assert found == pytest.approx(np.hypot(20, 3), abs=1e-12)
 
 
 def test_tight_box_ignores_what_is_not_valid():
@@ -51,11 +55,17 @@ def test_tight_box_ignores_what_is_not_valid():
             lambda: Protocol("p", box="detector").crop_box(face(POINTS, file=Box(0, 0, 1, 1))),
             r"only \['file', 'tight'\]",
         ),
-        (lambda: Protocol("p").normalize_by(face(POINTS, valid=[False] + [True] * 4), FIVE), "not all are valid"),
-        (lambda: Protocol("p").normalize_by(face([(1, 1)] * 5), FIVE), "a.jpg#0: inter_ocular is 0.0 px"),
+        (
+            lambda: length(Protocol("p"), face(POINTS, valid=[False] + [True] * 4)),
+            r"needs the landmarks \[0, 1\], not all are valid in 1 of 1 faces: a.jpg#0 \(row 0\)",
+        ),
+        (
+            lambda: length(Protocol("p"), face([(1, 1)] * 5)),
+            "inter_ocular is zero or not finite in 1 of 1 faces: a.jpg#0",
+        ),
         (lambda: Protocol("p", margin=0), "margin must be positive"),
         (lambda: Protocol("p", threshold=-1), "threshold must be positive"),
-        (lambda: protocol.get("300w"), "no built-in protocol '300w'; there are synthetic/inter-ocular/v1"),
+        (lambda: protocol.get("300w"), "protocol '300w' is neither built in \\(synthetic/inter-ocular/v1"),
     ],
 )
 def test_refusals(make, says):
@@ -72,4 +82,36 @@ def test_schema_without_eyes():
 
 def test_built_in_names_and_round_trip():
     for name, one in protocol.BUILT_IN.items():
-        assert one.name == name and Protocol(**one.to_dict()) == one
+        assert one.name == name and Protocol.from_dict(one.to_dict()) == one
+
+
+def test_digest_changes_with_the_content_alone():
+    one = Protocol("a")
+    assert Protocol("b").digest == one.digest and one.label == f"a#{one.digest}" and len(one.digest) == 8
+    others = [
+        Protocol("a", box="file"),
+        Protocol("a", margin=1.3),
+        Protocol("a", normalizer="box_size"),
+        Protocol("a", threshold=0.1),
+        Protocol("a", tag="x"),
+        Protocol("a", parts=("x", "y")),
+        Protocol("a", faces={"full": 3}),
+    ]
+    assert len({one.digest, *(other.digest for other in others)}) == 8
+
+
+def test_a_protocol_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine/box/v1\nbox: file\nnormalizer: box_size\nparts: [easy, hard]\n")
+    assert protocol.get(str(path)) == Protocol("mine/box/v1", "file", normalizer="box_size", parts=("easy", "hard"))
+    for content, says in [("name: a\nbocks: 1", "unknown keys \\['bocks'\\]"), ("- 1", "expected keys and values")]:
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"mine.yaml: not a protocol: .*{says}"):
+            protocol.get(str(path))
+
+
+def test_box_normalizers_ignore_what_is_not_valid():
+    points = [*POINTS[:4], (1000, 1000)]
+    one = face(points, valid=[True, True, True, True, False])
+    assert length(Protocol("p", normalizer="box_size"), one) == pytest.approx(np.sqrt(30 * 50), abs=1e-12)
+    assert length(Protocol("p", normalizer="box_diagonal"), one) == pytest.approx(np.hypot(30, 50), abs=1e-12)

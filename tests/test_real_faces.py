@@ -27,4 +27,4 @@ def test_one_epoch_and_test(recipe, faces, tmp_path, monkeypatch):
     small = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.num_workers", "0"]
     main(["fit", "--config", str(RECIPES / f"{recipe}.yaml"), *SOURCES[recipe], *small, "--name", "a"])
     main(["test", "--run", "runs/a"])
-    assert json.loads(Path("runs/a/metrics.json").read_text())["scores"]["all"]["faces"] == faces
+    assert json.loads(Path("runs/a/metrics.json").read_text())["scores"]["full"]["faces"] == faces

@@ -1,15 +1,29 @@
-"""The W&B overlay offline, without an account: what was logged is read back from the run's own file."""
+"""The W&B overlay without an account: what was logged is read back from the files that W&B writes offline."""
 
+import csv
+import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import wandb
+import yaml
+from wandb.errors import CommError
 from wandb.proto.wandb_internal_pb2 import Record
 
 from wingmark.cli import main
+from wingmark.evaluation import Predictions, Report
 
-OVERLAY = Path(__file__).parents[1] / "configs" / "overlays" / "wandb.yaml"
+ROOT = Path(__file__).parents[1]
+RECIPE = ("--config", str(ROOT / "tests" / "tiny.yaml"), "--config", str(ROOT / "configs" / "overlays" / "wandb.yaml"))
+# A threshold that the untrained model reaches on some faces: curves with steps.
+PROTOCOL = {"name": "synthetic/wide/v1", "box": "dataset", "margin": 1.1, "threshold": 0.58}
+OTHER = {"name": "other/box/v1", "box": "dataset", "margin": 1.1, "normalizer": "box_size"}
 
 
 def records(path: Path) -> list[Record]:
@@ -29,34 +43,235 @@ def records(path: Path) -> list[Record]:
     return found
 
 
-def test_offline_run_holds_curves_and_config(tmp_path, monkeypatch):
+def tree(items: Any) -> dict[str, Any]:
+    """Values of W&B's records by key; a nested key leads through dictionaries."""
+    found: dict[str, Any] = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        inner = found
+        for key in outer:
+            inner = inner.setdefault(key, {})
+        inner[last] = json.loads(item.value_json)
+    return found
+
+
+class Session:
+    """One `offline-run-*` folder: what one fit or one test logged."""
+
+    def __init__(self, folder: Path) -> None:
+        (file,) = folder.glob("run-*.wandb")
+        found = records(file)
+        self.files = folder / "files"
+        self.history = [tree(r.history.item) for r in found if r.HasField("history")]
+        self.summary = tree(item for r in found if r.HasField("summary") for item in r.summary.update)
+        self.config = tree(item for r in found if r.HasField("config") for item in r.config.update)
+        self.artifacts = [r.artifact for r in found if r.HasField("artifact")]
+        (self.id,) = {r.run.run_id for r in found if r.HasField("run")}
+
+    def series(self, key: str) -> list[tuple[int, float]]:
+        return [(row["trainer/global_step"], row[key]) for row in self.history if key in row]
+
+    def logged(self, key: str) -> Any:
+        (value,) = [row[key] for row in self.history if key in row]
+        return value
+
+    def table(self, key: str) -> list[dict[str, Any]]:
+        content = json.loads((self.files / self.logged(key)["path"]).read_text())
+        return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+
+    def artifact(self, name: str) -> dict[str, Path]:
+        (found,) = [artifact for artifact in self.artifacts if artifact.name == name]
+        return {entry.path: Path(entry.local_path) for entry in found.manifest.contents}
+
+
+def sessions(run: Path) -> list[Session]:
+    wandb.teardown()  # W&B's own process writes down what it still holds
+    return [Session(folder) for folder in sorted(run.glob("wandb/offline-run-*"))]
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """W&B silent, and its own files away from the home folder."""
+    return {"WANDB_SILENT": "true"} | {
+        f"WANDB_{name}_DIR": str(folder / "w" / name) for name in ("DATA", "CACHE", "CONFIG")
+    }
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """Trained, tested by two protocols, and trained on: four sessions of W&B."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("WANDB_API_KEY", raising=False)
+        for name, value in surroundings(folder).items():
+            patch.setenv(name, value)
+        settings = ["--name", "w", "--data.protocol", json.dumps(PROTOCOL), "--trainer.logger.init_args.log_model=true"]
+        main(["fit", *RECIPE, *settings])
+        main(["test", "--run", "runs/w"])
+        main(["test", "--run", "runs/w", "--data.protocol", json.dumps(OTHER)])
+        main(["fit", *RECIPE, *settings, "--ckpt_path=runs/w/checkpoints/last.ckpt", "--trainer.max_epochs=3"])
+    assert not (folder / "wandb").exists()
+    return folder / "runs" / "w"
+
+
+def test_one_run_holds_all(run):
+    assert {session.id for session in sessions(run)} == {(run / "wandb_id.txt").read_text().strip()}
+    assert len(sessions(run)) == 4
+    assert sorted(path.name for path in (run / "logs").iterdir()) == ["version_0", "version_1"]  # a test opens none
+
+
+def test_curves_are_those_of_the_csv_file(run):
+    first, _, _, resumed = sessions(run)
+    with open(run / "logs" / "version_0" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for key in ("train/loss", "val/nme", "lr-AdamW"):
+        assert first.series(key) == [(int(row["step"]), float(row[key])) for row in rows if row[key]]
+    assert [step for step, _ in first.series("train/loss")] == [0, 1, 2, 3, 4, 5]
+    assert [step for step, _ in resumed.series("train/loss")] == [6, 7, 8]
+    assert first.summary["best/nme"] == min(value for _, value in first.series("val/nme"))
+
+
+def test_config_is_the_whole_tree_and_names_the_protocol(run):
+    config = sessions(run)[0].config
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    for section in ("model", "data"):
+        assert config[section] == content[section]
+    assert config["protocol"] == sessions(run)[0].summary["protocol"] == Report.of(load(run)).predictions.protocol.label
+    assert config["schema"] == "ibug68"
+
+
+def load(run: Path) -> Predictions:
+    return Predictions.load(run / "predictions.npz")
+
+
+@pytest.mark.parametrize(
+    ("session", "key", "file"),
+    [
+        (0, "augmentations", "pictures/augmentations.jpg"),
+        (1, "test/pictures/ced", "pictures/ced.png"),
+        (1, "test/pictures/landmarks", "pictures/landmarks.png"),
+        (1, "test/pictures/faces", "pictures/faces.jpg"),
+        (2, "test/other_box_v1/pictures/faces", "test/other_box_v1/pictures/faces.jpg"),
+    ],
+)
+def test_pictures_are_those_of_the_run_folder(run, session, key, file):
+    found = sessions(run)[session]
+    (name,) = found.logged(key)["filenames"]
+    assert (found.files / name).read_bytes() == (run / file).read_bytes()
+
+
+@pytest.mark.parametrize(("session", "name"), [(1, "test"), (2, "test/other_box_v1")])
+def test_scores_of_each_protocol_are_those_of_its_metrics_json(run, session, name):
+    found, folder = sessions(run)[session], run / name if session == 2 else run
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row.pop("subset"): row for row in found.table(f"{name}/subsets")}
+    assert list(rows) == list(metrics["scores"])
+    for subset, scores in metrics["scores"].items():
+        expected = {key: value for key, value in scores.items() if not key.endswith("_interval")}
+        for key in ("nme", "fr", "auc"):
+            expected[f"{key}_low"], expected[f"{key}_high"] = scores[f"{key}_interval"]
+        assert rows[subset] == expected
+    keys = {key for key in found.summary if key.startswith("test")}
+    assert all(key.startswith(f"{name}/") for key in keys)  # nothing of another test is overwritten
+    assert {key: found.summary[f"{name}/{key}"] for key in rows["full"]} == rows["full"]
+    assert found.summary[f"{name}/protocol"] == f"{metrics['protocol']['name']}#{metrics['protocol_digest']}"
+
+
+def test_faces_are_listed_worst_first(run):
+    predictions, table = load(run), sessions(run)[1].table("test/face_nme")
+    distance = np.linalg.norm(predictions.landmarks_image - predictions.target, axis=2).mean(1)
+    nme = dict(zip(predictions.id, distance / predictions.normalizer, strict=True))
+    assert {row["id"]: row["nme"] for row in table} == pytest.approx(nme, rel=1e-12)
+    assert [row["nme"] for row in table] == sorted((row["nme"] for row in table), reverse=True)
+    assert {row["id"]: row["tags"] for row in table} == dict(zip(predictions.id, predictions.tags, strict=True))
+
+
+def test_the_chart_is_the_ced(run):
+    session, report = sessions(run)[1], Report.of(load(run))
+    chart = session.config["_wandb"]["visualize"]["test/ced"]["panel_config"]
+    assert report.predictions.protocol.label in chart["stringSettings"]["title"]
+    rows = session.table("test/ced_table")
+    assert 0 < (report.nme <= PROTOCOL["threshold"]).sum() < len(report.nme)
+    for subset, members in report.predictions.subsets().items():
+        corners = [(r["step"], r["lineVal"]) for r in rows if r["lineKey"] == f"{subset} ({members.sum()} faces)"]
+        nme = report.nme[members]
+        assert corners[0] == (0, 0) and corners[-1][0] == PROTOCOL["threshold"]
+        # Of two corners at one place the upper one is the value there.
+        heights = dict(corners)
+        assert set(heights) == {0, PROTOCOL["threshold"], *nme[nme <= PROTOCOL["threshold"]]}
+        for x, height in heights.items():
+            assert abs(height - (nme <= x).mean()) < 1e-12
+        assert all((x1 == x0) or (y1 == y0) for (x0, y0), (x1, y1) in itertools.pairwise(corners))
+
+
+def test_artifacts(run):
+    fit, test, other, _ = sessions(run)
+    for session, name, folder in (test, "test", run), (other, "test-other_box_v1", run / "test" / "other_box_v1"):
+        files = session.artifact(f"{name}-{session.id}")
+        assert {path: file.read_bytes() for path, file in files.items()} == {
+            file: (folder / file).read_bytes() for file in ("metrics.json", "faces.csv")
+        }
+    checkpoints = [artifact for artifact in fit.artifacts if artifact.name == f"model-{fit.id}"]
+    assert [set(artifact.aliases) for artifact in checkpoints] == [{"latest", "best"}, {"latest"}]
+    assert {entry.path for artifact in checkpoints for entry in artifact.manifest.contents} == {"model.ckpt"}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    recipe = Path(__file__).parent / "tiny.yaml"
-    main(["fit", "--config", str(recipe), "--config", str(OVERLAY), "--name", "w"])
-    wandb.finish()
-    run = tmp_path / "runs" / "w"
-    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    found = records(file)
-    history = [
-        {item.nested_key[0] if item.nested_key else item.key: json.loads(item.value_json) for item in r.history.item}
-        for r in found
-        if r.HasField("history")
-    ]
-    logged = set().union(*history)
-    assert {"train/loss", "val/nme", "epoch"} <= logged
-    assert all(0 < row["val/nme"] < 100 for row in history if "val/nme" in row)
-    config = {
-        update.key: json.loads(update.value_json) for r in found if r.HasField("run") for update in r.run.config.update
-    }
-    config |= {
-        update.key: json.loads(update.value_json) for r in found if r.HasField("config") for update in r.config.update
-    }
-    assert "WingLoss" in json.dumps(config) and "crop_size" in json.dumps(config)
-    assert not (tmp_path / "wandb").exists()
-    assert (run / "logs" / "version_0" / "metrics.csv").is_file()  # the plain file is there all the same
-
-
-@pytest.fixture(autouse=True)
-def _no_account(monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name, value in surroundings(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "runs" / "a"
+
+
+def assert_complete(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} >= {"checkpoints", "config.yaml", "logs", "pictures"}
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    assert "train/loss" in (run / "logs" / "version_0" / "metrics.csv").read_text()
+
+
+def test_errors_while_logging_are_told_once(here, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise CommError("broken pipe")
+
+    for name in ("log", "log_artifact", "finish"):
+        monkeypatch.setattr(wandb.Run, name, fail)
+    main(["fit", *RECIPE, "--name", "a", "--trainer.max_epochs=1", "--trainer.logger.init_args.log_model=true"])
+    wandb.teardown()
+    assert_complete(here)
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "wingmark.loggers"]
+    assert "SafeWandbLogger failed (CommError: broken pipe)" in warning
+
+
+@pytest.mark.long
+def test_two_processes_and_a_server_out_of_reach_give_one_offline_run(tmp_path):
+    online = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    overlay = ("--config", str(ROOT / "configs" / "overlays" / "ddp_cpu.yaml"))
+    impatient = [f"--trainer.logger.init_args.{key}" for key in ("offline=false", "init_timeout=1", "finish_timeout=1")]
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("wingmark")), "fit", *RECIPE, *overlay, *impatient),
+            *("--name", "a", "--trainer.max_epochs", "1"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, **surroundings(tmp_path), **online},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_complete(tmp_path / "runs" / "a")
+    (session,) = sessions(tmp_path / "runs" / "a")
+    assert [step for step, _ in session.series("train/loss")] == [0]
+    assert done.stderr.count("W&B cannot start online (CommError") == 1
+
+
+def test_without_the_overlay_wandb_is_not_started(here, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda **_: pytest.fail("W&B was started"))
+    monkeypatch.setattr(wandb, "setup", lambda **_: pytest.fail("W&B was started"))
+    main(["fit", *RECIPE[:2], "--name", "a", "--trainer.max_epochs=1"])
+    assert_complete(here)
+    assert not list(here.glob("wandb*"))
+    for path in (ROOT / "src").rglob("*.py"):
+        assert "\nimport wandb" not in path.read_text(), f"{path} would import W&B for those who do without"

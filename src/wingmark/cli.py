@@ -1,261 +1,64 @@
-"""`wingmark fit | validate | test | predict`: LightningCLI with our module, our data and one folder per run."""
+"""`wingmark`: one command with all others below it, and errors in one sentence.
 
+What a command needs is imported when it is called: `--help` waits for nothing, and a table not for Lightning.
+"""
+
+import argparse
 import logging
 import os
 import sys
-import time
-import warnings
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
-import pytorch_lightning as pl
-import yaml
-from jsonargparse import Namespace
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
-from wingmark.callbacks import PredictionWriter
-from wingmark.data import LandmarkDataModule
-from wingmark.files import whole_file
-from wingmark.model import LandmarkModule
-
-
-class LandmarkParser(LightningArgumentParser):
-    """Errors end in one sentence: what all the options are is told by --help."""
-
-    def print_usage(self, file: Any = None) -> None:
-        pass
+TRAINING = {
+    "fit": "train a model: --config RECIPE, and any setting after it",
+    "validate": "score a run on its validation faces: --run RUN",
+    "test": "score a run on its test faces, with tables and pictures: --run RUN",
+    "predict": "write down the landmarks that a run finds on its test faces: --run RUN",
+}
+# Modules of wingmark.commands.
+OTHERS = {
+    "evaluate": "score a file of predictions, of any method",
+    "compare": "curves and differences of runs, and which of them are noise",
+    "robustness": "how the scores of a run depend on the face box",
+    "study": "a grid of settings and seeds as runs, and their comparison",
+}
 
 
-class Bar(TQDMProgressBar):
-    """One line of progress, without the version of the log."""
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the resolved config to `config.yaml` in the run folder when fitting starts, and to the loggers."""
-
-    def __init__(self, parser: LandmarkParser, config: Namespace, *, folder: Path, chosen: Namespace) -> None:
-        # `chosen` is what the user said; in `config` loggers and folders already belong to this run.
-        super().__init__(parser, chosen, save_to_log_dir=False)
-        self.folder = folder
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        with whole_file(self.folder / "config.yaml") as path:
-            path.write_text(self.parser.dump(self.config, skip_unset=False))
-        for logger in trainer.loggers:
-            if not isinstance(logger, CSVLogger):  # config.yaml already lies beside its file
-                logger.log_hyperparams(self.config.as_dict())
-
-
-class LandmarkCLI(LightningCLI):
-    """The command line. Every run lives in one folder, `<runs>/<name>`."""
-
-    def __init__(self, args: list[str] | None = None) -> None:
-        super().__init__(
-            LandmarkModule,
-            LandmarkDataModule,
-            save_config_callback=SaveRunConfig,
-            parser_class=LandmarkParser,
-            parser_kwargs={"description": "Train, test and use facial landmark models. Every run lives in one folder."},
-            seed_everything_default=0,
-            trainer_defaults={"enable_model_summary": False},
-            args=args,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--name", type=str | None, help="folder of this run; default: the recipe's name and the time"
-        )
-        parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
-        parser.add_argument(
-            "--run",
-            type=str | None,
-            help="validate, test, predict: folder of a run, instead of its --config, --ckpt_path, --name and --runs",
-        )
-        for key in ("schema", "protocol", "crop_size"):
-            parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed")
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        commands = LightningCLI.subcommands()
-        commands["test"].add("verbose")  # our own table says more than Lightning's
-        commands["predict"].add("return_predictions")  # they are written to a file
-        return commands
-
-    def test(self, **kwargs: Any) -> None:
-        self.trainer.test(**kwargs, verbose=False)
-
-    def predict(self, **kwargs: Any) -> None:
-        self.trainer.predict(**kwargs, return_predictions=False)
-
-    def after_test(self) -> None:
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, PredictionWriter):
-                callback.say()
-
-    after_predict = after_test
-
-    def _parse_ckpt_path(self) -> None:
-        """A checkpoint brings weights, never settings: the config and the command line decide."""
-
-    def before_instantiate_classes(self) -> None:
-        config = self.config[self.subcommand]
-        config.name = config.name or self._default_name(config)
-        config.data.seed = config.seed_everything  # the number drawn, where a random one was asked for
-        self.folder = Path(config.runs) / config.name
-        if config.trainer.default_root_dir is not None:
-            raise ValueError("trainer.default_root_dir is not used; --runs and --name say where a run goes")
-        self.save_config_kwargs = {"folder": self.folder, "chosen": self._chosen(config)}
-        config.trainer.default_root_dir = str(self.folder)
-        callbacks = self.trainer_defaults["callbacks"] = []
-        if config.trainer.enable_progress_bar is not False:
-            callbacks.append(Bar())
-        throwaway = bool(config.trainer.fast_dev_run)
-        if self.subcommand != "fit":
-            if config.ckpt_path is None:
-                raise ValueError(f"{self.subcommand} needs trained weights: give --run RUN or --ckpt_path FILE")
-            config.trainer.logger = False  # scores go to the run folder; a logger would open a second run for them
-            if not throwaway:
-                callbacks.append(PredictionWriter(self.folder, self._about(config)))
-        elif not throwaway:
-            self._refuse_existing_run(config.ckpt_path)
-            callbacks.append(self._checkpoints())
-            self._place_loggers(config)
-
-    def _chosen(self, config: Namespace) -> Namespace:
-        """What repeats this run: its settings, without where it was resumed from."""
-        chosen = config.clone()
-        chosen.ckpt_path = None
-        return chosen
-
-    def _about(self, config: Namespace) -> dict[str, Any]:
-        """What is tested, beside the protocol."""
-        plain = self._plain(config)
-        return {"checkpoint": config.ckpt_path, "source": plain["data"]["source"], "codec": plain["model"]["codec"]}
-
-    def _plain(self, config: Namespace) -> dict[str, Any]:
-        """The config as plain values."""
-        return yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
-
-    def _checkpoints(self) -> ModelCheckpoint:
-        return ModelCheckpoint(
-            self.folder / "checkpoints",
-            filename="best",
-            monitor="val/nme",
-            save_last=True,
-            enable_version_counter=False,
-        )
-
-    def _default_name(self, config: Namespace) -> str:
-        recipe = Path(str(config.config[0])).stem if config.get("config") else "run"
-        name = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
-        # Processes that Lightning starts for DDP run this again, later: they take the name from the first one.
-        if rank_zero_only.rank == 0:
-            os.environ["WINGMARK_RUN_NAME"] = name
-        return os.environ.get("WINGMARK_RUN_NAME", name)
-
-    @rank_zero_only
-    def _refuse_existing_run(self, ckpt_path: str | None) -> None:
-        checkpoints = self.folder / "checkpoints"
-        resuming = ckpt_path is not None and Path(ckpt_path).resolve().parent == checkpoints.resolve()
-        if checkpoints.exists() and not resuming:
-            raise ValueError(
-                f"{self.folder} already holds a run; choose another --name, resume it with "
-                f"--ckpt_path {self.folder}/checkpoints/last.ckpt, or delete the folder"
-            )
-
-    def _place_loggers(self, config: Namespace) -> None:
-        """Curves always go to `logs/` in the run folder; loggers of the config write there too."""
-        wanted = config.trainer.logger
-        loggers = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, Namespace) else []
-        for logger in loggers:
-            if logger.init_args.get("save_dir") == ".":
-                logger.init_args.save_dir = str(self.folder)
-            if "name" in logger.init_args and logger.init_args.name in (None, "lightning_logs"):
-                logger.init_args.name = config.name
-        csv = {
-            "class_path": "pytorch_lightning.loggers.CSVLogger",
-            "init_args": {"save_dir": str(self.folder), "name": "logs"},
-        }
-        config.trainer.logger = [*loggers, csv] if wanted is not False else False
-
-    def after_instantiate_classes(self) -> None:
-        # What `run.load` needs to build this model again, as plain values.
-        self.model.config = self._plain(self.config[self.subcommand])["model"]
-
-
-def of_run(args: list[str]) -> list[str]:
-    """Replace `--run RUN` by the config, best checkpoint, name and place of that run; later arguments win."""
-    args = [word for argument in args for word in (argument.split("=", 1) if argument[:6] == "--run=" else [argument])]
-    if "--run" not in args:
-        return args
-    position = args.index("--run")
-    if position + 1 == len(args):
-        raise ValueError("--run needs the folder of a run, for example --run runs/demo")
-    run = Path(args[position + 1])
-    if args[0] == "fit":
-        raise ValueError(
-            f"--run is for finished runs; resume with --ckpt_path {run}/checkpoints/last.ckpt --name {run.name}"
-        )
-    config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
-    for path in (config, weights):
-        if not path.is_file():
-            raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
-    command, rest = args[:1], args[1:position] + args[position + 2 :]
-    place = ["--name", run.name, "--runs", str(run.parent)]
-    return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]
-
-
-# What the libraries say on every run and nobody can act on.
-NOISE = (
-    "LightningCLI's args parameter",  # main(args) is called from tests and notebooks
-    "(?s).*does not round-trip",  # tuples become lists in config.yaml, which are read back as tuples
-    ".*isinstance.treespec, LeafSpec",
-    ".*not supported by the model summary",
-    "(?s).*suggested max number of worker|.*does not have many workers",
-    ".*exists and is not empty",
-    r"(?s)\s*``instantiate_classes`` was deprecated",  # by Lightning 2.6; see pyproject.toml
-    r"(?s)\s*By default only one JsonargparseDeprecationWarning",
-    "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
-    ".*number of training batches .* is smaller than the logging interval",
-)
-
-
-def _quiet_libraries() -> None:
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message)
-    tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    tips.addFilter(lambda record: not record.getMessage().startswith(("💡", "TPU available")))
-
-
-def main(args: list[str] | None = None) -> LandmarkCLI:
-    """Run a command, for tests and notebooks; `fit`, its settings and so on as on the command line.
+def main(args: list[str] | None = None) -> Any:
+    """Run a command, for tests and notebooks: `main(["fit", "--config", ...])`, as on the command line.
 
     Errors in data or config end in one sentence; WINGMARK_DEBUG=1 shows where they arose.
     """
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("wingmark").setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
-    _quiet_libraries()
+    logging.getLogger("wingmark").setLevel(logging.INFO)
+    args = sys.argv[1:] if args is None else args
+    name = args[0] if args else ""
     try:
-        return LandmarkCLI(of_run(sys.argv[1:] if args is None else args))
-    except (ValueError, OSError, MisconfigurationException) as error:
-        if os.environ.get("WINGMARK_DEBUG"):
+        if name in TRAINING:
+            return import_module("wingmark.training").run(args)
+        if name not in OTHERS:
+            return _overview().parse_args(args)
+        module = import_module(f"wingmark.commands.{name}")
+        parser = argparse.ArgumentParser(f"wingmark {name}", description=module.__doc__)
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(args[1:]))
+    except Exception as error:
+        # Lightning's own exception for settings is told by its name: importing it takes as long as Lightning.
+        ours = isinstance(error, ValueError | OSError) or type(error).__name__ == "MisconfigurationException"
+        if not ours or os.environ.get("WINGMARK_DEBUG"):
             raise
         # A loader process wraps the sentence into its own traceback: the last line is ours.
         sys.exit(f"wingmark: {str(error).strip().splitlines()[-1]}")
+
+
+def _overview() -> argparse.ArgumentParser:
+    """Lists all commands for --help, and refuses what is none."""
+    parser = argparse.ArgumentParser("wingmark", description="Train, test and compare facial landmark models.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, purpose in {**TRAINING, **OTHERS}.items():
+        commands.add_parser(name, help=purpose)
+    return parser
 
 
 def command() -> None:

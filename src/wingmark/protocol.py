@@ -1,18 +1,28 @@
-"""Protocols: named, versioned ways to evaluate. A number without its protocol means nothing."""
+"""Protocols: named, versioned ways to evaluate. A number without its protocol means nothing.
 
-from dataclasses import asdict, dataclass
+A protocol of one's own is a YAML file with the fields of `Protocol`; its path goes wherever a protocol's name does.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import yaml
 
 from wingmark.geometry import tight_box
 from wingmark.schema import LandmarkSchema
-from wingmark.types import Box, Face
+from wingmark.types import Box, Face, name_faces
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How faces are cropped and errors are counted.
+    """Which faces are tested, how they are cropped and how errors are counted.
+
+    Every face counts alike: its NME is the mean over its valid landmarks, however many there are.
 
     name: `data/normalizer/version`, printed with every number.
     box: which of the face's named boxes makes the crop: `dataset`, `detector`, `file`, or `tight`, the smallest
@@ -21,6 +31,9 @@ class Protocol:
     normalizer: what errors are divided by: the distance of the outer eye corners or of the pupils, the root of
         the tight box's area, or its diagonal.
     threshold: t of FR@t and AUC@t, a fraction.
+    tag: only test faces with this tag count; all without it.
+    parts: tags of which every test face has exactly one, such as 300W's common and challenge.
+    faces: how many faces the published test list has, `full` and by tag; another number is reported loudly.
     """
 
     name: str
@@ -28,6 +41,9 @@ class Protocol:
     margin: float = 1.25
     normalizer: Literal["inter_ocular", "inter_pupil", "box_size", "box_diagonal"] = "inter_ocular"
     threshold: float = 0.08
+    tag: str | None = None
+    parts: tuple[str, ...] = ()
+    faces: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("margin", "threshold"):
@@ -53,47 +69,115 @@ class Protocol:
             )
         return face.boxes[self.box]
 
-    def normalize_by(self, face: Face, schema: LandmarkSchema) -> float:
-        """The length in image pixels that this face's errors are divided by; ValueError where it is not positive."""
+    def normalizers(
+        self, ids: Sequence[str], landmarks_image: np.ndarray, valid: np.ndarray, schema: LandmarkSchema
+    ) -> np.ndarray:
+        """The lengths in image pixels that the errors of N faces are divided by, (N,) float64.
+
+        landmarks_image: the true landmarks (N, K, 2). valid: (N, K). Raises ValueError naming the faces whose length
+        is unknown or not positive.
+        """
         if self.normalizer in ("inter_ocular", "inter_pupil"):
             first, second = (np.atleast_1d(eye) for eye in getattr(schema, self.normalizer))
-            if not face.valid[[*first, *second]].all():
+            eyes = [*first, *second]
+            unknown = ~valid[:, eyes].all(1)
+            if unknown.any():
                 raise ValueError(
-                    f"face {face.id}: {self.normalizer} needs landmarks {[*first.tolist(), *second.tolist()]}, not all "
-                    "are valid; annotate them or choose data.protocol.normalizer box_size"
+                    f"{self.normalizer} needs the landmarks {np.array(eyes).tolist()}, not all are valid in "
+                    f"{name_faces(ids, unknown)}; annotate them or choose another normalizer, such as box_size"
                 )
-            points = face.landmarks_image
-            length = np.linalg.norm(points[first].mean(0) - points[second].mean(0))
+            between = landmarks_image[:, first].mean(1) - landmarks_image[:, second].mean(1)
+            lengths = np.linalg.norm(between, axis=1)
         else:
-            box = tight_box(face.landmarks_image[face.valid])
-            length = (
-                np.sqrt(box.width * box.height) if self.normalizer == "box_size" else np.hypot(box.width, box.height)
+            known = valid[..., None]
+            low = np.where(known, landmarks_image, np.inf).min(1)
+            width, height = (np.where(known, landmarks_image, -np.inf).max(1) - low).T
+            lengths = np.sqrt(width * height) if self.normalizer == "box_size" else np.hypot(width, height)
+        wrong = ~(np.isfinite(lengths) & (lengths > 0))
+        if wrong.any():
+            raise ValueError(
+                f"{self.normalizer} is zero or not finite in {name_faces(ids, wrong)}; errors cannot be divided by it"
             )
-        if not length > 0:
-            raise ValueError(f"face {face.id}: {self.normalizer} is {length} px, errors cannot be divided by it")
-        return float(length)
+        return lengths
+
+    @property
+    def digest(self) -> str:
+        """Eight letters that change with anything but the name: equal names with other rules are told apart."""
+        # Fields at their defaults are left out, so that a field added later leaves old digests as they are.
+        own = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != _default(f)}
+        del own["name"]
+        return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def label(self) -> str:
+        """Name and digest, as they stand beside every number."""
+        return f"{self.name}#{self.digest}"
 
     def to_dict(self) -> dict:
-        """Plain strings and numbers; `Protocol(**d)` builds the same protocol again."""
-        return asdict(self)
+        """Plain strings, numbers and lists; `from_dict` builds the same protocol again."""
+        return {**asdict(self), "parts": list(self.parts)}
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "Protocol":
+        """Build and check a protocol from the content of a file."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(content) - set(known))
+        if unknown or "name" not in content:
+            raise ValueError(f"protocol: unknown keys {unknown}, or no name; the keys are {known}")
+        return cls(**{**content, "parts": tuple(content.get("parts", ()))})
 
 
+def _default(f) -> object:
+    return f.default_factory() if callable(f.default_factory) else f.default
+
+
+WFLW_FACES = {
+    "full": 2500,
+    "pose": 326,
+    "expression": 314,
+    "illumination": 698,
+    "make-up": 206,
+    "occlusion": 736,
+    "blur": 773,
+}
+FACES_300W = {"full": 689, "common": 554, "challenge": 135}
+PARTS_300W = ("common", "challenge")
+# The box is the tight one, as in most published tables; errors over the outer eye corners since about 2018, over the
+# pupils before.
 BUILT_IN = {
     p.name: p
     for p in (
-        Protocol("synthetic/inter-ocular/v1", box="dataset", margin=1.1, threshold=0.08),
-        Protocol("300w-tight/inter-ocular/v1", box="tight", margin=1.25, threshold=0.08),
-        Protocol("wflw/inter-ocular/v1", box="dataset", margin=1.25, threshold=0.10),
-        Protocol("csv-tight/inter-ocular/v1", box="tight", margin=1.25, threshold=0.08),
+        Protocol("synthetic/inter-ocular/v1", box="dataset", margin=1.1),
+        Protocol("300w/inter-ocular/v1", parts=PARTS_300W, faces=FACES_300W),
+        Protocol("300w/inter-pupil/v1", normalizer="inter_pupil", parts=PARTS_300W, faces=FACES_300W),
+        Protocol("300w-common/inter-ocular/v1", tag="common", faces={"full": 554}),
+        Protocol("300w-challenge/inter-ocular/v1", tag="challenge", faces={"full": 135}),
+        # The same crop from the boxes of a detector, which know nothing of the answer.
+        Protocol("300w-detector/inter-ocular/v1", box="detector", parts=PARTS_300W, faces=FACES_300W),
+        # Faces cut from the training photos (data.holdout): for copies without the test sets.
+        Protocol("300w-holdout/inter-ocular/v1"),
+        Protocol("wflw/inter-ocular/v1", box="dataset", threshold=0.10, faces=WFLW_FACES),
+        Protocol("wflw-tight/inter-ocular/v1", threshold=0.10, faces=WFLW_FACES),
+        Protocol("csv-tight/inter-ocular/v1"),
+        Protocol("csv-file/inter-ocular/v1", box="file"),
     )
 }
 
 
-def get(name: str) -> Protocol:
-    """The built-in protocol of that name."""
-    if name not in BUILT_IN:
+def get(name_or_path: str) -> Protocol:
+    """The built-in protocol of that name, or the one in a user's YAML file; ValueError where there is neither."""
+    if name_or_path in BUILT_IN:
+        return BUILT_IN[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
         raise ValueError(
-            f"data.protocol: no built-in protocol {name!r}; there are {', '.join(BUILT_IN)}, "
-            "or give its fields: {name, box, margin, normalizer, threshold}"
+            f"protocol {name_or_path!r} is neither built in ({', '.join(BUILT_IN)}) nor a YAML file; "
+            "write its fields into a file and give the path"
         )
-    return BUILT_IN[name]
+    try:
+        content = yaml.safe_load(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"expected keys and values, got {type(content).__name__}")
+        return Protocol.from_dict(content)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not a protocol: {error}") from error

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import torch
+import yaml
 from jsonargparse import ArgumentParser
 
+from wingmark.data import LandmarkDataModule
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
@@ -41,12 +43,26 @@ def load(path: str | Path) -> LandmarkModule:
     model = LandmarkModule(
         **vars(parts),
         schema=LandmarkSchema.from_dict(about["schema"]),
-        protocol=Protocol(**about["protocol"]),
+        protocol=Protocol.from_dict(about["protocol"]),
         crop_size=about["crop_size"],
     )
     model.config = about["model"]
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
+
+
+def load_data(run: str | Path) -> LandmarkDataModule:
+    """The faces of a run, as its config.yaml says: `load_data(run).dataset("test")` are its test samples.
+
+    Relative paths in the config count from the current folder, as for `wingmark test --run`.
+    """
+    path = Path(run) / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the folder of a run made by `wingmark fit`")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(LandmarkDataModule, "data")
+    parsed = parser.parse_object({"data": yaml.safe_load(path.read_text())["data"]})
+    return parser.instantiate_classes(parsed).data
 
 
 def _without_pretraining(config: dict) -> dict:

@@ -5,6 +5,7 @@ A point is (x, y) in pixels, 0-based, with the pixel center at the integer: an i
 [-0.5, W - 0.5] x [-0.5, H - 0.5].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,13 @@ class Face:
     group: str
     boxes: dict[str, Box] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
+
+
+def name_faces(ids: Sequence[str], chosen: np.ndarray) -> str:
+    """How many faces are chosen (N,) and the first of them by name and row, counted from 0: for errors."""
+    rows = np.flatnonzero(chosen)
+    names = ", ".join(f"{ids[row]} (row {row})" for row in rows[:4])
+    return f"{len(rows)} of {len(ids)} faces: {names}{', ...' if len(rows) > 4 else ''}"
 
 
 class Sample(NamedTuple):

@@ -93,7 +93,10 @@ NAN = np.full((5, 2), np.nan)
         ({"valid": np.zeros(5, bool)}, "train/000.png#1 has no valid landmark"),
         ({"boxes": {"dataset": Box(5, 5, 0, 4)}}, "train/000.png#1: its dataset box has no area"),
         ({"boxes": {}}, r"train/000.png#1 has no box 'dataset', only \['tight'\]"),
-        ({"landmarks_image": np.ones((5, 2))}, "train/000.png#1: inter_ocular is 0.0 px"),
+        (
+            {"landmarks_image": np.ones((5, 2))},
+            r"zero or not finite in 1 of 12 faces: train/000.png#1 \(row 1\)",
+        ),
     ],
 )
 def test_bad_faces_are_named_before_training(dot_faces, fields, says):
@@ -111,7 +114,7 @@ def test_bad_faces_are_named_before_training(dot_faces, fields, says):
             "has 4 val faces of its own; set data.holdout.val to 0",
         ),
         (lambda dots: Holdout(val=0.6, test=0.5), "together below 1"),
-        (lambda dots: module(dots(), protocol="dots"), "no built-in protocol 'dots'"),
+        (lambda dots: module(dots(), protocol="dots"), "protocol 'dots' is neither built in"),
         (lambda dots: module(dots(), photometric=[A.Rotate()]), "Rotate moves pixels"),
         (lambda dots: GeometryJitter(scale=1.0), r"scale and shift in \[0, 1\)"),
     ],

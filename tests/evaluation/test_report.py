@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
-from wingmark.evaluation import Predictions, Scores, print_report, write_report
-from wingmark.evaluation.pictures import PREDICTED_COLOR, draw_landmarks
+from wingmark.evaluation import Predictions, Report
+from wingmark.evaluation.pictures import PREDICTED_COLOR, draw_landmarks, draw_sheet
+from wingmark.evaluation.plots import mean_face
 from wingmark.protocol import Protocol
 
 PROTOCOL = Protocol("dots/inter-ocular/v1", box="dataset", margin=1.2, threshold=0.05)
@@ -44,12 +46,15 @@ def loop(dataset, predictions) -> list[float]:
 
 
 def test_report_against_a_loop(dataset, predictions, tmp_path, capsys):
-    print_report(tmp_path, PROTOCOL, write_report(tmp_path, dataset, ALL, predictions, {"codec": "dots"}))
+    report = Report.of(predictions, split_faces=12)
+    report.write(tmp_path, {"codec": "dots"})
+    report.print("test")
     nmes = loop(dataset, predictions)
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert content["codec"] == "dots"
-    assert list(content["scores"]) == ["all", "odd"]
-    for name, members in {"all": nmes, "odd": nmes[1::2]}.items():
+    assert content["codec"] == "dots" and content["failed_checks"] == []
+    assert content["protocol"]["name"] == PROTOCOL.name and content["protocol_digest"] == PROTOCOL.digest
+    assert list(content["scores"]) == ["full", "odd"]
+    for name, members in {"full": nmes, "odd": nmes[1::2]}.items():
         score, count = content["scores"][name], len(members)
         assert score["faces"] == count
         assert score["nme"] == pytest.approx(sum(members) / count, rel=1e-12)
@@ -59,15 +64,56 @@ def test_report_against_a_loop(dataset, predictions, tmp_path, capsys):
     assert [row["id"] for row in rows] == [face.id for face in dataset.faces]
     assert [float(row["nme"]) for row in rows] == pytest.approx(nmes, abs=1e-6)
     assert [row["tags"] for row in rows[:2]] == ["", "odd"]
+    distances = np.linalg.norm(predictions.landmarks_image - predictions.target, axis=2)
+    assert [int(row["worst_landmark"]) for row in rows] == distances.argmax(1).tolist()
+    by_landmark = (distances / predictions.normalizer[:, None]).mean(0)
+    assert content["landmark_errors"] == pytest.approx(by_landmark.tolist(), rel=1e-12)
     out = capsys.readouterr().out
-    assert f"{100 * sum(nmes) / 12:.2f}" in out and max(map(len, out.splitlines())) <= 80 + len(str(tmp_path))
+    assert f"{100 * sum(nmes) / 12:.2f}" in out and PROTOCOL.label in out
+    assert f"worst landmarks [%]: {by_landmark.argmax()} " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
-def test_predictions_survive_their_file(predictions, tmp_path):
-    predictions.save(tmp_path / "p.npz")
-    again = Predictions.load(tmp_path / "p.npz")
-    for key, value in vars(predictions).items():
-        assert (getattr(again, key) == value).all() if value is not None else getattr(again, key) is None
+def test_the_widest_table_fits_80_columns(predictions, capsys):
+    names = ["illumination", "expression", "occlusion"]
+    wide = replace(
+        predictions,
+        tags=np.array([names[i % 3] for i in range(12)]),
+        landmarks_image=predictions.target + 40,  # scores with three digits before the point
+        protocol=replace(PROTOCOL, name="a-long-name-of-a-data-set/inter-ocular/v12", threshold=0.1, faces={"full": 9}),
+    )
+    Report.of(wide).print("evaluate")
+    out = capsys.readouterr().out
+    assert "100.00" in out and "CHECK FAILED: these are not the faces of the published" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_missing_face_is_loud(predictions, tmp_path, capsys):
+    report = Report.of(predictions, split_faces=13)
+    report.write(tmp_path, {})
+    report.print("test")
+    assert "CHECK FAILED: 12 faces were counted, the test split has 13" in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics.json").read_text())["failed_checks"] == report.failed_checks
+
+
+def test_a_landmark_that_no_face_has(predictions, tmp_path):
+    predictions.valid[:, 3] = False
+    report = Report.of(predictions)
+    report.write(tmp_path, {})
+    assert json.loads((tmp_path / "metrics.json").read_text())["landmark_errors"][3] is None
+    assert np.isfinite(report.nme).all() and np.isnan(mean_face(predictions)[3]).all()
+
+
+def test_mean_face_by_hand(predictions):
+    predictions.valid[4, 2] = False
+    total, seen = np.zeros((5, 2)), np.zeros(5)
+    for target, valid, normalizer in zip(predictions.target, predictions.valid, predictions.normalizer, strict=True):
+        center = sum(target[k] for k in range(5) if valid[k]) / sum(valid)
+        for k in range(5):
+            if valid[k]:
+                total[k] += (target[k] - center) / normalizer
+                seen[k] += 1
+    assert np.allclose(mean_face(predictions), total / seen[:, None], rtol=1e-12)
 
 
 def test_landmarks_that_are_not_valid_do_not_count(dataset, predictions):
@@ -75,12 +121,6 @@ def test_landmarks_that_are_not_valid_do_not_count(dataset, predictions):
     predictions.landmarks_image[0, 2] = np.nan
     errors = predictions.errors()
     assert np.isnan(errors[0, 2]) and np.isfinite(errors).sum() == 12 * 5 - 1
-
-
-def test_failures_count_strictly_above():
-    assert Scores.of(np.array([0.04, 0.05, 0.06]), 0.05) == Scores(
-        3, pytest.approx(0.05), pytest.approx(1 / 3), pytest.approx(0.2 / 3)
-    )
 
 
 def test_landmarks_are_drawn_where_they_are(dataset):
@@ -98,8 +138,11 @@ def test_landmarks_are_drawn_where_they_are(dataset):
 
 
 def test_pictures_show_something(dataset, predictions, tmp_path):
-    write_report(tmp_path, dataset, ALL, predictions, {})
+    report = Report.of(predictions)
+    report.write(tmp_path, {})
+    draw_sheet(tmp_path / "pictures" / "faces.jpg", dataset, ALL, predictions, report.nme)
     sheet = cv2.imread(str(tmp_path / "pictures" / "faces.jpg"))
     assert sheet.shape[1] == 6 * 192 and sheet.std() > 20
-    assert cv2.imread(str(tmp_path / "pictures" / "ced.png")).std() > 10
+    for name in ("ced.png", "landmarks.png"):
+        assert cv2.imread(str(tmp_path / "pictures" / name)).std() > 10
     assert not list(tmp_path.rglob(".*"))  # no temporary file left

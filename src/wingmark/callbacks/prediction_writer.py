@@ -1,7 +1,7 @@
 """Collects what `test` and `predict` found, on all processes, and writes it down once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
 
-from wingmark.evaluation import Predictions, print_report, write_report
+from wingmark.callbacks.dashboard import show_report
+from wingmark.evaluation import Predictions, Report
+from wingmark.evaluation.pictures import draw_sheet
 from wingmark.metrics import FacePredictions
 from wingmark.types import Batch, Prediction
 
@@ -25,8 +28,9 @@ class PredictionWriter(Callback):
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.found = FacePredictions()
-        # What to print once the progress bar is gone; on the process that wrote.
+        # What to print once the progress bar is gone, and to show on dashboards after that; on the process that wrote.
         self.say: Callable[[], None] = lambda: None
+        self.show: Callable[[Sequence[Logger]], None] = lambda loggers: None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.found.reset()
@@ -45,10 +49,20 @@ class PredictionWriter(Callback):
         index, predictions = self._gather(trainer)
         if trainer.is_global_zero:
             dataset = trainer.datamodule.dataset("test")
-            about = {"protocol": dataset.protocol.to_dict(), **self.about}
+            about = {**self.about, "protocol": dataset.protocol.to_dict()}
             folder = self._test_folder(about)
-            scores = write_report(folder, dataset, index, predictions, about)
-            self.say = partial(print_report, folder, dataset.protocol, scores)
+            report = Report.of(predictions, split_faces=len(dataset))
+            predictions.save(folder / "predictions.npz")
+            draw_sheet(folder / "pictures" / "faces.jpg", dataset, index, predictions, report.nme)
+            report.write(folder, about)
+            self.say = partial(self._say, report, folder)
+            name = "test" if folder == self.folder else folder.relative_to(self.folder).as_posix()
+            self.show = partial(show_report, report=report, folder=folder, name=name)
+
+    @staticmethod
+    def _say(report: Report, folder: Path) -> None:
+        report.print("test")
+        print(f"{folder}: metrics.json, faces.csv, predictions.npz, pictures/")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _, predictions = self._gather(trainer)
@@ -68,8 +82,5 @@ class PredictionWriter(Callback):
         further = self.folder / "test" / about["protocol"]["name"].replace("/", "_")
         for folder in chain((self.folder, further), (further.with_name(f"{further.name}-{n}") for n in count(2))):
             earlier = folder / "metrics.json"
-            if not earlier.is_file() or {**json.loads(earlier.read_text()), "scores": None} == {
-                **about,
-                "scores": None,
-            }:
+            if not earlier.is_file() or about.items() <= json.loads(earlier.read_text()).items():
                 return folder

@@ -26,7 +26,7 @@ class LandmarkDataModule(LightningDataModule):
 
     Args:
         source: the data set on disk.
-        protocol: the name of a built-in protocol, or its fields; it says which box and margin make the crop.
+        protocol: the name of a built-in protocol, a YAML file, or its fields: which box and margin make the crop.
         crop_size: side of the square network input in pixels.
         geometry: random rotation, scale, shift and flip of training crops.
         photometric: albumentations transforms for training crops, applied in this order.
@@ -68,12 +68,25 @@ class LandmarkDataModule(LightningDataModule):
         """The faces of a split; ValueError with the way out where there are none."""
         if self._faces is None:
             self._faces = split_faces(self.source, self.holdout)
+            self._faces["test"] = self._tested(self._faces["test"])
         if not self._faces[split]:
             cut = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
             raise ValueError(
                 f"{type(self.source).__name__} has no {split} faces; {'check data.source' if split == 'train' else cut}"
             )
         return self._faces[split]
+
+    def _tested(self, faces: list[Face]) -> list[Face]:
+        """Those of the test faces that the protocol counts."""
+        tag = self.protocol.tag
+        tested = [face for face in faces if tag is None or tag in face.tags]
+        if faces and not tested:
+            tags = sorted(set().union(*(face.tags for face in faces)))
+            raise ValueError(
+                f"data.protocol {self.protocol.name} tests faces tagged {tag!r}, but the {len(faces)} test faces of "
+                f"{type(self.source).__name__} carry only the tags {tags}; choose another protocol"
+            )
+        return tested
 
     def dataset(self, split: Split) -> FaceDataset:
         """The samples of a split, augmented where it is `train`; built and checked once."""
@@ -120,10 +133,15 @@ class LandmarkDataModule(LightningDataModule):
         return {split: sorted(map(_digest, self.faces(split))) for split in ("train", "val")}
 
     def load_state_dict(self, state: dict[str, list[str]]) -> None:
-        """Refuse to test on faces that the checkpoint was trained on or chosen by, whatever cut them off now."""
-        if self.trainer.state.fn not in ("validate", "test"):
-            return
-        (split,) = self._splits_in_use()
+        if self.trainer.state.fn in ("validate", "test"):
+            (split,) = self._splits_in_use()
+            self.refuse_seen(state, split)
+
+    def refuse_seen(self, state: dict[str, list[str]], split: Split) -> None:
+        """Refuse to score faces that a checkpoint was trained on or chosen by, whatever cut them off now.
+
+        state: what `state_dict` put into the checkpoint.
+        """
         known = {*state["train"], *(state["val"] if split == "test" else ())}
         seen = [face.id for face in self.faces(split) if _digest(face) in known]
         if seen:

@@ -30,7 +30,12 @@ class FaceDataset(Dataset):
         self.regions, self.schema, self.seed = regions, schema, seed
         self.geometry, self.photometric = geometry, photometric
         self.faces, self.protocol, self.crop_size = regions.faces, regions.protocol, regions.crop_size
-        self.normalizers = [self.protocol.normalize_by(face, schema) for face in self.faces]
+        self.normalizers = self.protocol.normalizers(
+            [face.id for face in self.faces],
+            np.stack([face.landmarks_image for face in self.faces]),
+            np.stack([face.valid for face in self.faces]),
+            schema,
+        )
 
     def __len__(self) -> int:
         return len(self.faces)

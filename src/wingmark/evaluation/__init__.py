@@ -1,6 +1,8 @@
 """Tables, predictions and pictures, computed with the protocol that came with the faces."""
 
+from wingmark.evaluation.comparison import Comparison
 from wingmark.evaluation.predictions import Predictions
-from wingmark.evaluation.report import Scores, print_report, write_report
+from wingmark.evaluation.report import Report
+from wingmark.evaluation.scores import Scores
 
-__all__ = ["Predictions", "Scores", "print_report", "write_report"]
+__all__ = ["Comparison", "Predictions", "Report", "Scores"]

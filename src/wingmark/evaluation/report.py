@@ -1,86 +1,121 @@
-"""What `test` leaves in the run folder and prints: scores, tables, pictures."""
+"""What a test says: one table, the files beside it, and what is wrong with them."""
 
 import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wingmark.data.dataset import FaceDataset
-from wingmark.evaluation.pictures import draw_ced, draw_sheet
+from wingmark.evaluation.plots import draw_ced, draw_landmark_errors
 from wingmark.evaluation.predictions import Predictions
+from wingmark.evaluation.scores import Scores, failed_checks
 from wingmark.files import whole_file
-from wingmark.metrics import functional
-from wingmark.protocol import Protocol
-from wingmark.types import Face
+from wingmark.metrics.functional import face_nme
+
+WORST_LANDMARKS = 5
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of a set of faces, as fractions; FR and AUC at the protocol's threshold."""
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that is computed from predictions, as fractions of the normalizer.
 
-    faces: int
-    nme: float
-    fr: float
-    auc: float
+    errors (N, K), NaN where no landmark is annotated; nme (N,) by face and landmark_errors (K,) by landmark, their
+    means; scores by subset, `full` first; failed_checks in sentences.
+    """
+
+    predictions: Predictions
+    errors: np.ndarray
+    nme: np.ndarray
+    landmark_errors: np.ndarray
+    scores: dict[str, Scores]
+    failed_checks: list[str]
 
     @classmethod
-    def of(cls, nme: np.ndarray, threshold: float) -> "Scores":
-        """From the NME of every face (N,)."""
-        nmes = torch.from_numpy(nme)
-        fr, auc = functional.failure_rate(nmes, threshold), functional.auc(nmes, threshold)
-        return cls(len(nme), functional.nme(nmes).item(), fr.item(), auc.item())
+    def of(cls, predictions: Predictions, split_faces: int | None = None) -> "Report":
+        """Compute all from predictions; split_faces, the size of the tested split, is checked where it is known."""
+        protocol, errors = predictions.protocol, predictions.errors()
+        nme = face_nme(torch.from_numpy(errors)).numpy()
+        annotated = predictions.valid.sum(0)
+        total = errors.sum(axis=0, where=predictions.valid)
+        landmark_errors = np.divide(total, annotated, where=annotated > 0, out=np.full_like(total, np.nan))
+        scores = {
+            name: Scores.of(nme[members], predictions.group[members], protocol.threshold)
+            for name, members in predictions.subsets().items()
+        }
+        return cls(predictions, errors, nme, landmark_errors, scores, failed_checks(scores, protocol, split_faces))
+
+    def write(self, folder: Path, about: dict[str, Any]) -> None:
+        """Write faces.csv, pictures and metrics.json; `about` stands in metrics.json beside the scores."""
+        protocol = self.predictions.protocol
+        self._write_faces(folder / "faces.csv")
+        subsets = {name: self.nme[members] for name, members in self.predictions.subsets().items()}
+        draw_ced(folder / "pictures" / "ced.png", subsets, protocol)
+        draw_landmark_errors(folder / "pictures" / "landmarks.png", self.landmark_errors, self.predictions)
+        content = {
+            **about,
+            "protocol": protocol.to_dict(),
+            "protocol_digest": protocol.digest,
+            "schema": self.predictions.schema.name,
+            "scores": {name: asdict(scores) for name, scores in self.scores.items()},
+            "landmark_errors": [None if np.isnan(error) else error for error in self.landmark_errors.tolist()],
+            "failed_checks": self.failed_checks,
+        }
+        with whole_file(folder / "metrics.json") as path:
+            path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _write_faces(self, path: Path) -> None:
+        found = self.predictions
+        with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["id", "group", "tags", "nme", "worst_landmark", "worst_error"])
+            for *face, nme, errors in zip(found.id, found.group, found.tags, self.nme, self.errors, strict=True):
+                worst = np.nanargmax(errors)
+                table.writerow([*face, f"{nme:.6f}", worst, f"{errors[worst]:.6f}"])
+
+    def print(self, title: str) -> None:
+        """The table, percentiles, the worst landmarks, and every failed check."""
+        protocol, console = self.predictions.protocol, Console(highlight=False)
+        crop = f"box {protocol.box} x {protocol.margin:g}"
+        console.print(f"{title}, protocol {protocol.label}, {crop}", markup=False)
+        console.print(self._table())
+        percentiles = (f"P{p} {100 * getattr(self.scores['full'], f'p{p}'):.2f}" for p in (90, 95, 99))
+        console.print(f"NME of full [%]: {', '.join(percentiles)}", markup=False)
+        console.print(f"worst landmarks [%]: {', '.join(self._worst_landmarks())}", markup=False)
+        for sentence in self.failed_checks:
+            console.print(f"CHECK FAILED: {sentence}", style="bold red", markup=False)
+
+    def _table(self) -> Table:
+        """Scores in percent, each with its 95 % interval."""
+        limit = f"{100 * self.predictions.protocol.threshold:g}"
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("[%]")
+        for heading in ("faces", "NME 95 %", f"FR@{limit} 95 %", f"AUC@{limit} 95 %"):
+            table.add_column(heading, justify="right")
+        for name, score in self.scores.items():
+            cells = (
+                _percent(score.nme, score.nme_interval),
+                _percent(score.fr, score.fr_interval),
+                _percent(score.auc, score.auc_interval),
+            )
+            table.add_row(name, str(score.faces), *cells)
+        return table
+
+    def _worst_landmarks(self) -> list[str]:
+        """The landmarks that are found worst, with a contour that each lies on."""
+        order = np.argsort(-np.nan_to_num(self.landmark_errors, nan=-1.0))[:WORST_LANDMARKS]
+        return [f"{k} {_contour_of(k, self.predictions)}{100 * self.landmark_errors[k]:.2f}" for k in order]
 
 
-def write_report(
-    folder: Path, dataset: FaceDataset, index: np.ndarray, predictions: Predictions, about: dict
-) -> dict[str, Scores]:
-    """Write predictions.npz, faces.csv, metrics.json and pictures/ into `folder`; return the scores by subset.
-
-    index (N,): the faces of the data set that were predicted. about: what stands in metrics.json beside the scores.
-    """
-    faces, protocol = [dataset.faces[i] for i in index], dataset.protocol
-    errors = predictions.errors()
-    nme = np.nanmean(errors, axis=1)
-    subsets = {"all": np.ones(len(faces), bool)}
-    for tag in sorted(set().union(*(face.tags for face in faces))):
-        subsets[tag] = np.array([tag in face.tags for face in faces])
-    scores = {name: Scores.of(nme[members], protocol.threshold) for name, members in subsets.items()}
-
-    predictions.save(folder / "predictions.npz")
-    _write_faces(folder / "faces.csv", faces, errors, nme)
-    draw_ced(folder / "pictures" / "ced.png", {"all": nme}, protocol)
-    draw_sheet(folder / "pictures" / "faces.jpg", dataset, index, predictions, nme)
-    with whole_file(folder / "metrics.json") as path:
-        content = {**about, "scores": {name: asdict(score) for name, score in scores.items()}}
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    return scores
+def _percent(value: float, interval: tuple[float, float]) -> str:
+    return f"{100 * value:.2f} {100 * interval[0]:.2f}-{100 * interval[1]:.2f}"
 
 
-def _write_faces(path: Path, faces: list[Face], errors: np.ndarray, nme: np.ndarray) -> None:
-    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "group", "tags", "nme", "worst_landmark", "worst_error"])
-        for face, error, mean in zip(faces, errors, nme, strict=True):
-            worst = int(np.nanargmax(error))
-            row = [face.id, face.group, ";".join(sorted(face.tags)), f"{mean:.6f}", worst, f"{error[worst]:.6f}"]
-            table.writerow(row)
-
-
-def print_report(folder: Path, protocol: Protocol, scores: dict[str, Scores]) -> None:
-    """Print the table of scores and where to look for more."""
-    limit = f"{100 * protocol.threshold:g}"
-    table = Table(title=f"test, {protocol.name}, box {protocol.box} x {protocol.margin:g}", title_justify="left")
-    table.add_column("subset")
-    for heading in ("faces", "NME [%]", f"FR@{limit} [%]", f"AUC@{limit} [%]"):
-        table.add_column(heading, justify="right")
-    for name, score in scores.items():
-        numbers = (100 * score.nme, 100 * score.fr, 100 * score.auc)
-        table.add_row(name, str(score.faces), *(f"{number:.2f}" for number in numbers))
-    console = Console()
-    console.print(table)
-    console.print(f"{folder}: metrics.json, faces.csv, predictions.npz, pictures/ced.png, pictures/faces.jpg")
+def _contour_of(landmark: int, predictions: Predictions) -> str:
+    names = [name for name, contour in predictions.schema.contours.items() if landmark in contour.indices]
+    return f"({names[0]}) " if names else ""

@@ -1,0 +1,1 @@
+"""The commands beside training: each module has `add_arguments(parser)` and `run(arguments)`."""

@@ -1,0 +1,58 @@
+"""Plots of a test: CED curves, and errors on the mean face."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from wingmark.evaluation.predictions import FACES_AT_ONCE, Predictions
+from wingmark.files import whole_file
+from wingmark.protocol import Protocol
+
+
+def draw_ced(path: Path, nme_by_name: dict[str, np.ndarray], protocol: Protocol) -> None:
+    """Cumulative error distributions: the share of faces (y) with an NME up to x, one curve per name."""
+    figure = Figure(figsize=(6, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    limit = 100 * protocol.threshold
+    for name, nme in nme_by_name.items():
+        x = np.concatenate([[0.0], np.sort(nme) * 100, [np.inf]])
+        y = np.concatenate([[0.0], np.arange(1, len(nme) + 1) / len(nme), [1.0]])
+        axes.step(np.minimum(x, 10 * limit), 100 * y, where="post", label=f"{name} ({len(nme)} faces)")
+    axes.set(xlim=(0, limit), ylim=(0, 100), xlabel="NME [%]", ylabel="faces [%]", title=protocol.label)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
+
+
+def draw_landmark_errors(path: Path, landmark_errors: np.ndarray, predictions: Predictions) -> None:
+    """The mean error of every landmark (K,), a fraction of the normalizer, as a color on the mean face."""
+    mean = mean_face(predictions)
+    figure = Figure(figsize=(5, 4.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for contour in predictions.schema.contours.values():
+        line = mean[[*contour.indices, *(contour.indices[:1] if contour.closed else ())]]
+        axes.plot(*line.T, color="0.8", linewidth=1, zorder=1)
+    percent = 100 * landmark_errors
+    dots = axes.scatter(*mean.T, c=percent, s=45, cmap="magma_r", edgecolors="0.3", linewidths=0.4, zorder=2, vmin=0)
+    for k in np.argsort(-np.nan_to_num(percent, nan=-1))[:5]:
+        axes.annotate(f"{k}", mean[k], xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(aspect="equal", title=f"mean error of each landmark\n{predictions.protocol.label}")
+    axes.title.set_fontsize(9)
+    axes.invert_yaxis()
+    axes.axis("off")
+    figure.colorbar(dots, ax=axes, shrink=0.8, label="error over the normalizer [%]")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
+
+
+def mean_face(predictions: Predictions) -> np.ndarray:
+    """The true landmarks (K, 2) averaged over faces, each centered and divided by its normalizer."""
+    total, seen = np.zeros(predictions.target.shape[1:]), predictions.valid.sum(0)[:, None]
+    for start in range(0, len(predictions.id), FACES_AT_ONCE):
+        part = slice(start, start + FACES_AT_ONCE)
+        target, valid = predictions.target[part], predictions.valid[part][..., None]
+        centered = target - target.mean(axis=1, keepdims=True, where=valid)
+        total += (centered / predictions.normalizer[part][:, None, None]).sum(axis=0, where=valid)
+    return np.divide(total, seen, where=seen > 0, out=np.full_like(total, np.nan))

@@ -1,0 +1,162 @@
+"""Reading predictions and ground truth that any method can write, and refusing what cannot be evaluated.
+
+An `.npz` file holds arrays for N faces with K landmarks, in pixels of the original images, counted from 0:
+
+    id (N,), landmarks_image (N, K, 2), target (N, K, 2)
+    optional: valid (N, K), group (N,), tags (N,), normalizer (N,), box (N, 5), score (N, K)
+
+A `.csv` file holds one row per face: `id,x0,y0,x1,y1,...,true_x0,true_y0,...` and, if wanted, `normalizer,group,tags`.
+Both cells of a true landmark are empty (NaN in npz) where it is not annotated. `group` names the photo, `tags` the
+subsets, joined by semicolons. `predictions.npz` of a run also holds its protocol and schema.
+"""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import wingmark.schema
+from wingmark.protocol import Protocol
+from wingmark.schema import LandmarkSchema
+from wingmark.types import name_faces
+
+REQUIRED = ("id", "landmarks_image", "target")
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a file, by name. FileNotFoundError where there is none, ValueError where it is another format."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no predictions {path}; `wingmark test` and `predict` write predictions.npz")
+    if path.suffix == ".csv":
+        return _read_csv(path)
+    try:
+        with np.load(path) as arrays:
+            found = dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged or no .npz file of plain arrays ({error})") from error
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        raise ValueError(f"{path} lacks the arrays {missing}, it has {sorted(found)}; name them like that")
+    return found
+
+
+def _read_csv(path: Path) -> dict[str, Any]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        count = sum(name.startswith("true_x") for name in header)
+        points = [f"{axis}{k}" for k in range(count) for axis in "xy"]
+        needed = ["id", *points, *(f"true_{name}" for name in points)]
+        missing, unknown = set(needed) - set(header), set(header) - {*needed, "normalizer", "group", "tags"}
+        if not count or missing or unknown or len(set(header)) < len(header):
+            raise ValueError(
+                f"{path}, line 1: expected id,x0,y0,...,true_x0,true_y0,... and optionally normalizer,group,tags, each "
+                f"once; missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}"
+            )
+        rows = [_numbers_of(row, header, path, reader.line_num) for row in reader if row]
+    if not rows:
+        raise ValueError(f"{path}, line 2: no face below the header; add one row per face")
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    arrays = {name: np.array(columns[name]) for name in ("id", "normalizer", "group", "tags") if name in columns}
+    for key, prefix in (("landmarks_image", ""), ("target", "true_")):
+        arrays[key] = np.array([columns[prefix + name] for name in points]).T.reshape(-1, count, 2)
+    return arrays
+
+
+def _numbers_of(row: list[str], header: list[str], path: Path, line: int) -> list[str | float]:
+    if len(row) != len(header):
+        raise ValueError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}; mend or remove it")
+    try:
+        return [
+            cell.strip() if name in ("id", "group", "tags") else float(cell.strip() or "nan")
+            for name, cell in zip(header, row, strict=True)
+        ]
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {error}; mend or remove it") from error
+
+
+def check(
+    arrays: dict[str, Any], protocol: Protocol | None, schema: LandmarkSchema | None, path: Path
+) -> dict[str, Any]:
+    """The fields of `Predictions`: what the file left out is filled in, what is wrong is refused."""
+    try:
+        made_with = Protocol.from_dict(json.loads(str(arrays["protocol"]))) if "protocol" in arrays else None
+        protocol, schema = protocol or made_with, schema or _schema(arrays)
+        if protocol is None:
+            raise ValueError("the file names no protocol; say by which one to evaluate it: --protocol NAME")
+        protocol.check(schema)
+        ids, target = arrays["id"].astype(str), arrays["target"].astype(float, copy=False)
+        arrays = {
+            **arrays,
+            "id": ids,
+            "landmarks_image": arrays["landmarks_image"].astype(float, copy=False),
+            "target": target,
+            "valid": arrays["valid"].astype(bool, copy=False) if "valid" in arrays else np.isfinite(target).all(-1),
+            "group": arrays["group"].astype(str) if "group" in arrays else ids,
+            "tags": arrays["tags"].astype(str) if "tags" in arrays else np.full(len(ids), ""),
+        }
+        _check_rows(arrays, schema)
+        normalizer = protocol.normalizers(ids, target, arrays["valid"], schema)
+        _check_rules(arrays, normalizer, protocol, made_with)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return {**arrays, "normalizer": normalizer, "protocol": protocol, "schema": schema}
+
+
+def _schema(arrays: dict[str, Any]) -> LandmarkSchema:
+    if "schema" in arrays:
+        return LandmarkSchema.from_dict(json.loads(str(arrays["schema"])))
+    count = arrays["target"].shape[1]
+    for name in wingmark.schema.BUILT_IN:
+        if (schema := wingmark.schema.get(name)).num_landmarks == count:
+            return schema
+    raise ValueError(f"no built-in schema has {count} landmarks; say which one these have: --schema FILE")
+
+
+def _check_rows(arrays: dict[str, Any], schema: LandmarkSchema) -> None:
+    ids, found, target, valid = (arrays[key] for key in ("id", "landmarks_image", "target", "valid"))
+    expected = {key: (len(ids),) for key in ("id", "group", "tags", "normalizer")}
+    expected |= {key: (len(ids), schema.num_landmarks, 2) for key in ("landmarks_image", "target")}
+    expected |= {key: (len(ids), schema.num_landmarks) for key in ("valid", "score")} | {"box": (len(ids), 5)}
+    for key, shape in expected.items():
+        if key in arrays and arrays[key].shape != shape:
+            raise ValueError(
+                f"{key} has shape {arrays[key].shape}, {len(ids)} ids and schema {schema.name} make {shape}; "
+                "check the file, or name another schema with --schema"
+            )
+    _, first = np.unique(ids, return_index=True)
+    repeated = np.ones(len(ids), bool)
+    repeated[first] = False
+    faults = {
+        "an empty id": ids == "",
+        "an id that came before (each face must come once)": repeated,
+        "no landmark that is annotated": ~valid.any(1),
+        "annotated landmarks that are not finite": (valid & ~np.isfinite(target).all(2)).any(1),
+        "predicted landmarks that are NaN or infinite": (valid & ~np.isfinite(found).all(2)).any(1),
+    }
+    if not len(ids):
+        raise ValueError("there are no faces in it")
+    for fault, rows in faults.items():
+        if rows.any():
+            raise ValueError(f"{fault} in {name_faces(ids, rows)}; mend or remove these rows")
+
+
+def _check_rules(
+    arrays: dict[str, Any], normalizer: np.ndarray, protocol: Protocol, made_with: Protocol | None
+) -> None:
+    """Refuse a protocol by which these predictions were not made."""
+    if made_with and (made_with.box, made_with.margin) != (protocol.box, protocol.margin):
+        raise ValueError(
+            f"these crops were made from the box {made_with.box} x {made_with.margin:g} ({made_with.name}), protocol "
+            f"{protocol.name} makes them from {protocol.box} x {protocol.margin:g}; predict again with --data.protocol"
+        )
+    if "normalizer" in arrays and (made_with is None or made_with.normalizer == protocol.normalizer):
+        differs = ~np.isclose(arrays["normalizer"], normalizer, rtol=1e-6, atol=0)
+        if differs.any():
+            raise ValueError(
+                f"the file's normalizer is not the {protocol.normalizer} of protocol {protocol.name} in "
+                f"{name_faces(arrays['id'], differs)}; leave it out, or name the protocol that it belongs to"
+            )

@@ -1,0 +1,210 @@
+"""`wingmark fit | validate | test | predict`: LightningCLI with our module, our data and one folder per run."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from wingmark.callbacks import Dashboard, PredictionWriter
+from wingmark.data import LandmarkDataModule
+from wingmark.files import whole_file
+from wingmark.model import LandmarkModule
+
+
+class LandmarkParser(LightningArgumentParser):
+    """Errors end in one sentence: what all the options are is told by --help."""
+
+    def print_usage(self, file: Any = None) -> None:
+        pass
+
+
+class Bar(TQDMProgressBar):
+    """One line of progress, without the version of the log."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the resolved config to `config.yaml` in the run folder when fitting starts, and to the loggers."""
+
+    def __init__(self, parser: LandmarkParser, config: Namespace, *, folder: Path, chosen: Namespace) -> None:
+        # `chosen` is what the user said; in `config` loggers and folders already belong to this run.
+        super().__init__(parser, chosen, save_to_log_dir=False)
+        self.folder = folder
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        content = self.parser.dump(self.config, skip_unset=False)
+        with whole_file(self.folder / "config.yaml") as path:
+            path.write_text(content)
+        rules = {"protocol": pl_module.protocol.label, "schema": pl_module.schema.name}
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger):  # config.yaml already lies beside its file
+                logger.log_hyperparams({**yaml.safe_load(content), **rules})
+
+
+class LandmarkCLI(LightningCLI):
+    """The command line. Every run lives in one folder, `<runs>/<name>`."""
+
+    dashboards: Sequence[Logger] = ()  # what a test is shown on
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            LandmarkModule,
+            LandmarkDataModule,
+            save_config_callback=SaveRunConfig,
+            parser_class=LandmarkParser,
+            parser_kwargs={"description": "Train, test and use facial landmark models. Every run lives in one folder."},
+            seed_everything_default=0,
+            trainer_defaults={"enable_model_summary": False},
+            args=args,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str | None, help="folder of this run; default: the recipe's name and the time"
+        )
+        parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+        parser.add_argument(
+            "--run",
+            type=str | None,
+            help="validate, test, predict: folder of a run, instead of its --config, --ckpt_path, --name and --runs",
+        )
+        for key in ("schema", "protocol", "crop_size"):
+            parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        commands = LightningCLI.subcommands()
+        commands["test"].add("verbose")  # our own table says more than Lightning's
+        commands["predict"].add("return_predictions")  # they are written to a file
+        return commands
+
+    def test(self, **kwargs: Any) -> None:
+        # Lightning would log scores without their protocol; they are shown with it afterwards.
+        self.dashboards, self.trainer.loggers = self.trainer.loggers, []
+        self.trainer.test(**kwargs, verbose=False)
+
+    def predict(self, **kwargs: Any) -> None:
+        self.trainer.predict(**kwargs, return_predictions=False)
+
+    def after_test(self) -> None:
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, PredictionWriter):
+                callback.say()
+                callback.show(self.dashboards)
+
+    after_predict = after_test
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint brings weights, never settings: the config and the command line decide."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        config.name = config.name or self._default_name(config)
+        config.data.seed = config.seed_everything  # the number drawn, where a random one was asked for
+        self.folder = Path(config.runs) / config.name
+        if config.trainer.default_root_dir is not None:
+            raise ValueError("trainer.default_root_dir is not used; --runs and --name say where a run goes")
+        self.save_config_kwargs = {"folder": self.folder, "chosen": self._chosen(config)}
+        config.trainer.default_root_dir = str(self.folder)
+        callbacks = self.trainer_defaults["callbacks"] = []
+        if config.trainer.enable_progress_bar is not False:
+            callbacks.append(Bar())
+        throwaway = bool(config.trainer.fast_dev_run)
+        if self.subcommand != "fit":
+            if config.ckpt_path is None:
+                raise ValueError(f"{self.subcommand} needs trained weights: give --run RUN or --ckpt_path FILE")
+            # Only a test has something to show; it goes on with the loggers of the training.
+            config.trainer.logger = self._loggers(config) if self.subcommand == "test" else False
+            if not throwaway:
+                callbacks.append(PredictionWriter(self.folder, self._about(config)))
+        elif not throwaway:
+            self._refuse_existing_run(config.ckpt_path)
+            callbacks += [self._checkpoints(), Dashboard(self.folder)]
+            if config.trainer.logger is not False:
+                callbacks.append(LearningRateMonitor("step"))
+                config.trainer.logger = [*self._loggers(config), self._csv_logger()]
+
+    def _chosen(self, config: Namespace) -> Namespace:
+        """What repeats this run: its settings, without where it was resumed from."""
+        chosen = config.clone()
+        chosen.ckpt_path = None
+        return chosen
+
+    def _about(self, config: Namespace) -> dict[str, Any]:
+        """What is tested, beside the protocol."""
+        plain = self._plain(config)
+        return {"checkpoint": config.ckpt_path, "source": plain["data"]["source"], "codec": plain["model"]["codec"]}
+
+    def _plain(self, config: Namespace) -> dict[str, Any]:
+        """The config as plain values."""
+        return yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
+
+    def _checkpoints(self) -> ModelCheckpoint:
+        return ModelCheckpoint(
+            self.folder / "checkpoints",
+            filename="best",
+            monitor="val/nme",
+            save_last=True,
+            enable_version_counter=False,
+        )
+
+    def _default_name(self, config: Namespace) -> str:
+        recipe = Path(str(config.config[0])).stem if config.get("config") else "run"
+        name = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+        # Processes that Lightning starts for DDP run this again, later: they take the name from the first one.
+        if rank_zero_only.rank == 0:
+            os.environ["WINGMARK_RUN_NAME"] = name
+        return os.environ.get("WINGMARK_RUN_NAME", name)
+
+    @rank_zero_only
+    def _refuse_existing_run(self, ckpt_path: str | None) -> None:
+        checkpoints = self.folder / "checkpoints"
+        resuming = ckpt_path is not None and Path(ckpt_path).resolve().parent == checkpoints.resolve()
+        if checkpoints.exists() and not resuming:
+            raise ValueError(
+                f"{self.folder} already holds a run; choose another --name, resume it with "
+                f"--ckpt_path {self.folder}/checkpoints/last.ckpt, or delete the folder"
+            )
+
+    def _loggers(self, config: Namespace) -> list[Namespace]:
+        """The loggers of the config, placed in the run folder."""
+        wanted = config.trainer.logger
+        loggers = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, Namespace) else []
+        for logger in loggers:
+            own = logger.init_args
+            if own.get("save_dir") == ".":
+                own.save_dir = str(self.folder)
+            if "name" in own and own.name in (None, "lightning_logs"):
+                own.name = config.name
+            if "id_file" in own and own.id_file is None:
+                own.id_file = str(self.folder / "wandb_id.txt")
+        return loggers
+
+    def _csv_logger(self) -> dict[str, Any]:
+        """Curves always go to `logs/` in the run folder too."""
+        return {
+            "class_path": "pytorch_lightning.loggers.CSVLogger",
+            "init_args": {"save_dir": str(self.folder), "name": "logs"},
+        }
+
+    def after_instantiate_classes(self) -> None:
+        # What `run.load` needs to build this model again, as plain values.
+        self.model.config = self._plain(self.config[self.subcommand])["model"]

@@ -1,0 +1,69 @@
+"""`wingmark fit | validate | test | predict`: what stands between the command and LightningCLI."""
+
+import logging
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from wingmark.landmark_cli import LandmarkCLI
+
+
+def run(args: list[str]) -> LandmarkCLI:
+    """Run one of the four with its arguments."""
+    if rank_zero_only.rank:
+        logging.getLogger("wingmark").setLevel(logging.ERROR)
+    quiet_libraries()
+    try:
+        return LandmarkCLI(of_run(args))
+    except SIGTERMException:
+        # Lightning ends with status 0 on it, and whatever comes after in a script would take half a training for one.
+        sys.exit(128 + signal.SIGTERM)
+
+
+def of_run(args: list[str]) -> list[str]:
+    """Replace `--run RUN` by the config, best checkpoint, name and place of that run; later arguments win."""
+    args = [word for argument in args for word in (argument.split("=", 1) if argument[:6] == "--run=" else [argument])]
+    if "--run" not in args:
+        return args
+    position = args.index("--run")
+    if position + 1 == len(args):
+        raise ValueError("--run needs the folder of a run, for example --run runs/demo")
+    run = Path(args[position + 1])
+    if args[0] == "fit":
+        raise ValueError(
+            f"--run is for finished runs; resume with --ckpt_path {run}/checkpoints/last.ckpt --name {run.name}"
+        )
+    config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
+    for path in (config, weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
+    command, rest = args[:1], args[1:position] + args[position + 2 :]
+    place = ["--name", run.name, "--runs", str(run.parent)]
+    return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]
+
+
+# What the libraries say on every run and nobody can act on.
+NOISE = (
+    "LightningCLI's args parameter",  # main(args) is called from tests and notebooks
+    "(?s).*does not round-trip",  # tuples become lists in config.yaml, which are read back as tuples
+    ".*isinstance.treespec, LeafSpec",
+    ".*not supported by the model summary",
+    "(?s).*suggested max number of worker|.*does not have many workers",
+    ".*exists and is not empty",
+    r"(?s)\s*``instantiate_classes`` was deprecated",  # by Lightning 2.6; see pyproject.toml
+    r"(?s)\s*By default only one JsonargparseDeprecationWarning",
+    "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
+    ".*number of training batches .* is smaller than the logging interval",
+)
+
+
+def quiet_libraries() -> None:
+    """Keep back what the libraries say on every run."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    tips.addFilter(lambda record: not record.getMessage().startswith(("💡", "TPU available")))

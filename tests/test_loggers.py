@@ -1,0 +1,98 @@
+"""A W&B that fails in any way: training goes on, and what can be kept is kept offline."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from pytorch_lightning.utilities import rank_zero_only
+from wandb.errors import CommError, UsageError
+
+from wingmark.loggers import SafeWandbLogger
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A run folder; W&B silent, without an account, and with its own files away from the home folder."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "w" / name))
+    return tmp_path / "runs" / "a"
+
+
+def use(run: Path, **settings: Any) -> None:
+    """What a training does with the logger."""
+    logger = SafeWandbLogger(save_dir=str(run), id_file=str(run / "wandb_id.txt"), **settings)
+    logger.log_hyperparams({"model": {"loss": "wing"}})
+    logger.log_metrics({"train/loss": 0.25}, 3)
+    logger.finalize("success")
+
+
+def kept(run: Path) -> list[str]:
+    """The offline runs that hold what `use` logged."""
+    wandb.teardown()  # W&B's own process writes down what it still holds
+    files = run.glob("wandb/offline-run-*/run-*.wandb")
+    return [file.name for file in files if b"train/loss" in file.read_bytes()]
+
+
+def warnings_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "wingmark.loggers"]
+
+
+@pytest.mark.parametrize("error", [CommError("no answer"), UsageError("not like this")])
+def test_a_server_that_fails_leaves_an_offline_run(here, monkeypatch, caplog, error):
+    start, asked = wandb.init, []
+
+    def init(mode, **settings):
+        asked.append((mode, settings["resume"], settings.get("id")))
+        if mode is None:
+            raise error
+        return start(mode=mode, **settings)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    here.mkdir(parents=True)
+    (here / "wandb_id.txt").write_text("kept\n")
+    use(here, offline=False)
+    assert asked == [(None, "allow", "kept"), ("offline", "allow", "kept")]
+    assert kept(here) == ["run-kept.wandb"]
+    (warning,) = warnings_of(caplog)
+    assert type(error).__name__ in warning and "going on offline" in warning
+
+
+def test_without_a_key_the_run_is_offline_and_nobody_is_asked(here, caplog):
+    use(here, offline=False)
+    assert kept(here) == [f"run-{(here / 'wandb_id.txt').read_text().strip()}.wandb"]
+    (warning,) = warnings_of(caplog)
+    assert "no API key; run `wandb login`" in warning
+
+
+def test_the_variable_of_wandb_still_counts(here, monkeypatch, caplog):
+    wandb.teardown()  # it is read once
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    use(here, offline=False)
+    assert not kept(here) and not warnings_of(caplog)
+    assert not (here / "wandb_id.txt").exists()
+
+
+def test_where_nothing_of_wandb_works_it_is_left_out(here, monkeypatch, caplog):
+    start = wandb.init
+
+    def init(mode, **settings):
+        if mode != "disabled":
+            raise OSError("disk full")
+        return start(mode=mode, **settings)
+
+    monkeypatch.setattr(wandb, "init", init)
+    use(here)
+    assert not (here / "wandb_id.txt").exists()
+    (warning,) = warnings_of(caplog)
+    assert "W&B cannot start offline (OSError: disk full); going on without it" in warning
+
+
+def test_other_processes_than_the_first_start_nothing(here, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    use(here)
+    assert not here.exists()
