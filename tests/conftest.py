@@ -1,5 +1,6 @@
-"""A tiny data set for the tests of everything above the sources: bright dots on a dark picture."""
+"""For many tests: a tiny data set, bright dots on a dark picture, and a study that is run once."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from wingmark import schema
 from wingmark.data.sources.source import Source
 from wingmark.types import Box, Face
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # nets this small gain nothing from more, and lose much on a busy machine
 COUNTS = {"train": 12, "val": 4, "test": 5}
 
 
@@ -51,3 +52,24 @@ class DotFaces(Source):
 @pytest.fixture
 def dot_faces() -> type[DotFaces]:
     return DotFaces
+
+
+@pytest.fixture(scope="session")
+def two_losses(tmp_path_factory) -> Path:
+    """A folder with the project's configs and notebooks, in which the study two_losses has been run."""
+    from wingmark.cli import main
+    from wingmark.commands import study
+
+    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("project")
+    for name in ("configs", "notebooks"):
+        shutil.copytree(root / name, folder / name)
+
+    def status(arguments: list[str]) -> int:
+        main(arguments)  # in this process, which spares the start of an interpreter for each command
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(study, "_status", status)
+        main(["study", "configs/studies/two_losses.yaml"])
+    return folder
