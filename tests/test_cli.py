@@ -1,6 +1,7 @@
 """The command line as a researcher uses it, on a tiny set: fit, test, predict, reload, refusals."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 import wingmark.run
+from wingmark import protocol
 from wingmark.cli import main
 from wingmark.evaluation import Predictions
 
@@ -92,6 +94,15 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
         assert torch.equal(model(image)[0], torch.load(elsewhere / "landmarks.pt", weights_only=True))
     assert (model.schema.name, model.protocol.name, model.crop_size) == ("ibug68", "synthetic/inter-ocular/v1", 32)
     assert not model.training
+
+
+def test_no_number_without_its_protocol(recipe, capsys):
+    main(["fit", "--config", str(recipe), "--name", "a"])
+    label, fitted = protocol.get("synthetic/inter-ocular/v1").label, capsys.readouterr().out
+    main(["validate", "--run", "runs/a"])
+    nme = re.search(r"best validation NME (\d+\.\d\d) %", fitted)[1]
+    assert f"runs/a: best validation NME {nme} %, protocol {label}\n" in fitted
+    assert capsys.readouterr().out == f"validate, protocol {label}: NME {nme} %\n"
 
 
 def test_a_further_protocol_gets_its_own_folder(recipe, tmp_path):

@@ -92,9 +92,24 @@ class LandmarkCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         commands = LightningCLI.subcommands()
+        commands["validate"].add("verbose")  # a number is printed with its protocol
         commands["test"].add("verbose")  # our own table says more than Lightning's
         commands["predict"].add("return_predictions")  # they are written to a file
         return commands
+
+    def after_fit(self) -> None:
+        best = self.trainer.checkpoint_callback
+        if best is not None and best.best_model_score is not None:
+            nme = f"best validation NME {100 * best.best_model_score:.2f} %"
+            self._say(f"{self.folder}: {nme}, protocol {self.model.protocol.label}")
+
+    def validate(self, **kwargs: Any) -> None:
+        (scores,) = self.trainer.validate(**kwargs, verbose=False)
+        self._say(f"validate, protocol {self.model.protocol.label}: NME {100 * scores['val/nme']:.2f} %")
+
+    @rank_zero_only
+    def _say(self, sentence: str) -> None:
+        print(sentence)
 
     def test(self, **kwargs: Any) -> None:
         # Lightning would log scores without their protocol; they are shown with it afterwards.
