@@ -63,8 +63,16 @@ def test_tight_box_ignores_what_is_not_valid():
             lambda: length(Protocol("p"), face([(1, 1)] * 5)),
             "inter_ocular is zero or not finite in 1 of 1 faces: a.jpg#0",
         ),
-        (lambda: Protocol("p", margin=0), "margin must be positive"),
-        (lambda: Protocol("p", threshold=-1), "threshold must be positive"),
+        (lambda: Protocol("p", margin=0), "margin must be a positive number, got 0"),
+        (lambda: Protocol("p", threshold=-1), "threshold must be a positive number, got -1"),
+        (lambda: Protocol("p", threshold=8), "threshold is a fraction, 0.08 for 8 %, got 8"),
+        (
+            lambda: Protocol("p", normalizer="inter-ocular"),
+            "normalizer must be one of inter_ocular, .* got 'inter-ocular'",
+        ),
+        (lambda: Protocol("p", parts="common"), "each of the list parts must be words"),
+        (lambda: Protocol(None), "name, box, tag and each of the list parts must be words"),
+        (lambda: Protocol("p", faces=[3]), r"faces must name numbers of faces, got \[3\]"),
         (lambda: protocol.get("300w"), "protocol '300w' is neither built in \\(synthetic/inter-ocular/v1"),
     ],
 )
@@ -98,6 +106,7 @@ def test_digest_changes_with_the_content_alone():
         Protocol("a", faces={"full": 3}),
     ]
     assert len({one.digest, *(other.digest for other in others)}) == 8
+    assert Protocol("a", margin=2).digest == Protocol("a", margin=2.0).digest
 
 
 def test_a_protocol_of_ones_own(tmp_path):
@@ -115,3 +124,17 @@ def test_box_normalizers_ignore_what_is_not_valid():
     one = face(points, valid=[True, True, True, True, False])
     assert length(Protocol("p", normalizer="box_size"), one) == pytest.approx(np.sqrt(30 * 50), abs=1e-12)
     assert length(Protocol("p", normalizer="box_diagonal"), one) == pytest.approx(np.hypot(30, 50), abs=1e-12)
+
+
+def test_rules_of_ones_own_need_a_name_of_their_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: 300w/inter-ocular/v1\nthreshold: 0.1\n")
+    with pytest.raises(ValueError, match="300w/inter-ocular/v1 is the name of a built-in protocol with other rules"):
+        protocol.get(str(path))
+
+
+def test_a_damaged_file_is_told_in_one_line(tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: [a\nbox: b: c\n")
+    with pytest.raises(ValueError, match=r"bad.yaml: not a protocol: while parsing") as error:
+        protocol.get(str(tmp_path / "bad.yaml"))
+    assert "\n" not in str(error.value)

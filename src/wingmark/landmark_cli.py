@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from wingmark.callbacks import Dashboard, PredictionWriter
+from wingmark.callbacks.dashboard import best_checkpoint
 from wingmark.data import LandmarkDataModule
 from wingmark.files import whole_file
 from wingmark.model import LandmarkModule
@@ -98,8 +99,8 @@ class LandmarkCLI(LightningCLI):
         return commands
 
     def after_fit(self) -> None:
-        best = self.trainer.checkpoint_callback
-        if best is not None and best.best_model_score is not None:
+        best = best_checkpoint(self.trainer)
+        if best is not None:
             nme = f"best validation NME {100 * best.best_model_score:.2f} %"
             self._say(f"{self.folder}: {nme}, protocol {self.model.protocol.label}")
 
@@ -166,7 +167,9 @@ class LandmarkCLI(LightningCLI):
     def _about(self, config: Namespace) -> dict[str, Any]:
         """What is tested, beside the protocol."""
         plain = self._plain(config)
-        return {"checkpoint": config.ckpt_path, "source": plain["data"]["source"], "codec": plain["model"]["codec"]}
+        # The same file by another name is the same test.
+        checkpoint = os.path.relpath(config.ckpt_path)
+        return {"checkpoint": checkpoint, "source": plain["data"]["source"], "codec": plain["model"]["codec"]}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """The config as plain values."""
@@ -183,7 +186,9 @@ class LandmarkCLI(LightningCLI):
 
     def _default_name(self, config: Namespace) -> str:
         recipe = Path(str(config.config[0])).stem if config.get("config") else "run"
-        name = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+        # Agents of a W&B sweep start in the same second; each knows the id of its run.
+        parts = (recipe, time.strftime("%Y%m%d-%H%M%S"), os.environ.get("WANDB_RUN_ID"))
+        name = "-".join(filter(None, parts))
         # Processes that Lightning starts for DDP run this again, later: they take the name from the first one.
         if rank_zero_only.rank == 0:
             os.environ["WINGMARK_RUN_NAME"] = name

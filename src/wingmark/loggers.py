@@ -80,6 +80,7 @@ class SafeWandbLogger(WandbLogger):
             tags=tags,
             settings={"init_timeout": init_timeout, "finish_timeout": finish_timeout},
         )
+        self.gave_up = False
         self.modes = ("offline", "disabled") if offline else (None, "offline", "disabled")
         self.id_file = None if id_file is None else Path(id_file)
 
@@ -87,7 +88,7 @@ class SafeWandbLogger(WandbLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run of `wandb`; opened at the first use, on the first process."""
-        if self._experiment is None:
+        if self._experiment is None and not self.gave_up:
             self._open()
         return self._experiment
 
@@ -101,6 +102,7 @@ class SafeWandbLogger(WandbLogger):
                 name, reason = type(error).__name__, _first_line(error)
                 log.warning("W&B cannot start %s (%s: %s); going on %s", mode or "online", name, reason, further)
                 self._forget_attempt()
+        self.gave_up = self.has_failed = True  # all has been said, and every further attempt would wait again
 
     @staticmethod
     def _forget_attempt() -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import yaml
@@ -16,6 +16,8 @@ import yaml
 from wingmark.geometry import tight_box
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Box, Face, name_faces
+
+Normalizer = Literal["inter_ocular", "inter_pupil", "box_size", "box_diagonal"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Protocol:
     name: str
     box: str = "tight"
     margin: float = 1.25
-    normalizer: Literal["inter_ocular", "inter_pupil", "box_size", "box_diagonal"] = "inter_ocular"
+    normalizer: Normalizer = "inter_ocular"
     threshold: float = 0.08
     tag: str | None = None
     parts: tuple[str, ...] = ()
@@ -47,8 +49,22 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for key in ("margin", "threshold"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"protocol {self.name}: {key} must be positive, got {getattr(self, key)}")
+            value = getattr(self, key)
+            if not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"protocol {self.name}: {key} must be a positive number, got {value!r}")
+            object.__setattr__(self, key, float(value))  # 1 and 1.0 are the same rule, with the same digest
+        if self.threshold >= 1:
+            raise ValueError(f"protocol {self.name}: threshold is a fraction, 0.08 for 8 %, got {self.threshold:g}")
+        if self.normalizer not in get_args(Normalizer):
+            raise ValueError(
+                f"protocol {self.name}: normalizer must be one of {', '.join(get_args(Normalizer))}, "
+                f"got {self.normalizer!r}"
+            )
+        strings = (self.name, self.box, self.tag or "", *self.parts)
+        if isinstance(self.parts, str) or not all(isinstance(value, str) for value in strings):
+            raise ValueError(f"protocol {self.name}: name, box, tag and each of the list parts must be words")
+        if not isinstance(self.faces, dict) or not all(type(count) is int for count in self.faces.values()):
+            raise ValueError(f"protocol {self.name}: faces must name numbers of faces, got {self.faces!r}")
 
     def check(self, schema: LandmarkSchema) -> None:
         """Refuse a schema without the landmarks that the normalizer is made of."""
@@ -120,11 +136,15 @@ class Protocol:
     @classmethod
     def from_dict(cls, content: dict) -> "Protocol":
         """Build and check a protocol from the content of a file."""
+        if not isinstance(content, dict):
+            raise ValueError(f"expected keys and values, got {type(content).__name__}")
         known = [f.name for f in fields(cls)]
         unknown = sorted(set(content) - set(known))
         if unknown or "name" not in content:
-            raise ValueError(f"protocol: unknown keys {unknown}, or no name; the keys are {known}")
-        return cls(**{**content, "parts": tuple(content.get("parts", ()))})
+            fault = f"unknown keys {unknown}" if unknown else "there is no name"
+            raise ValueError(f"{fault}; the keys are {', '.join(known)}")
+        parts = content.get("parts", ())
+        return cls(**{**content, "parts": tuple(parts) if isinstance(parts, list) else parts})
 
 
 def _default(f) -> object:
@@ -175,9 +195,9 @@ def get(name_or_path: str) -> Protocol:
             "write its fields into a file and give the path"
         )
     try:
-        content = yaml.safe_load(path.read_text())
-        if not isinstance(content, dict):
-            raise ValueError(f"expected keys and values, got {type(content).__name__}")
-        return Protocol.from_dict(content)
+        own = Protocol.from_dict(yaml.safe_load(path.read_text()))
+        if own.name in BUILT_IN and own != BUILT_IN[own.name]:
+            raise ValueError(f"{own.name} is the name of a built-in protocol with other rules; choose another name")
+        return own
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: not a protocol: {error}") from error
+        raise ValueError(f"{path}: not a protocol: {' '.join(str(error).split())}") from error

@@ -131,4 +131,4 @@ def get(name_or_path: str) -> LandmarkSchema:
             raise ValueError(f"expected keys and values, got {type(fields).__name__}")
         return LandmarkSchema.from_dict(fields)
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: not a landmark schema: {error}") from error
+        raise ValueError(f"{path}: not a landmark schema: {' '.join(str(error).split())}") from error

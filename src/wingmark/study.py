@@ -60,12 +60,9 @@ class Run:
     @property
     def state(self) -> str:
         """`done`, `trained` but not tested, `interrupted` in training, or `not started`."""
-        marks = {
-            "done": self.folder / "metrics.json",
-            "trained": self.trained,
-            "interrupted": self.last_checkpoint,
-        }
-        return next((state for state, mark in marks.items() if mark.is_file()), "not started")
+        if self.trained.is_file():  # a test by hand of half a training does not make it done
+            return "done" if (self.folder / "metrics.json").is_file() else "trained"
+        return "interrupted" if self.last_checkpoint.is_file() else "not started"
 
     @property
     def fit_arguments(self) -> list[str]:
@@ -85,11 +82,12 @@ class Run:
                 raise
         return yaml.safe_load(printed.getvalue())
 
-    def check(self) -> None:
-        """Refuse a run that was made with other settings: old and new ones are never mixed."""
-        wanted = _flat(self.settings())
-        if not (self.folder / "checkpoints").exists() and self.state == "not started":
-            return
+    def check(self) -> dict[str, Any]:
+        """The settings; a run that was made with other ones is refused: old and new ones are never mixed."""
+        settings = self.settings()
+        wanted = _flat(settings)
+        if not any((self.folder / "checkpoints").glob("*")) and self.state == "not started":
+            return settings
         config = self.folder / "config.yaml"
         way_out = f"delete {self.folder}, or give the study's file another name"
         if not config.is_file():
@@ -101,6 +99,9 @@ class Run:
                     f"{self.folder} was made with {key} {made.get(key)}, and the study now says {wanted.get(key)}; "
                     f"{way_out}"
                 )
+        if self.state == "not started":
+            raise FileNotFoundError(f"{self.last_checkpoint} does not exist, so training cannot go on; {way_out}")
+        return settings
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def test_whoever_takes_pictures_gets_them_with_the_scores(written):
     assert (logger.images["test/pictures/ced"] == read(folder / "pictures" / "ced.png")).all()
     full = json.loads((folder / "metrics.json").read_text())["scores"]["full"]
     assert logger.numbers["test/nme"] == full["nme"]
-    assert [logger.numbers[f"test/auc_{end}"] for end in ("low", "high")] == full["auc_interval"]
+    assert [logger.numbers[f"test/fr_{end}"] for end in ("low", "high")] == full["fr_interval"]
+    assert full["auc_interval"] is None and "test/auc_low" not in logger.numbers  # too few faces
     assert logger.status == "success"
 
 

@@ -245,6 +245,39 @@ def test_what_is_left_is_done(write, marks):
     assert call() == ["fit", "test"]
 
 
+def test_a_test_by_hand_does_not_end_a_training(write):
+    run = Study.load(write(TINY), Path("runs")).runs[0]
+    (run.folder / "checkpoints").mkdir(parents=True)
+    for name in ("metrics.json", "checkpoints/last.ckpt"):
+        (run.folder / name).touch()
+    assert run.state == "interrupted"
+    run.trained.touch()
+    assert run.state == "done"
+
+
+def test_weights_are_never_deleted(write, marks):
+    """A checkpoint that training cannot go on from, since somebody removed last.ckpt, is still somebody's."""
+    file = write(TINY)
+    run = Study.load(file, Path("runs")).runs[0]
+    (run.folder / "checkpoints").mkdir(parents=True)
+    (run.folder / "checkpoints" / "best.ckpt").touch()
+    Study.load(file, Path("runs")).write_overlays()
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings()))
+    with pytest.raises(SystemExit, match="last.ckpt does not exist, so training cannot go on; delete runs/tiny_study"):
+        main(["study", str(file)])
+    assert marks == [] and (run.folder / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_two_protocols_are_two_studies(write, marks):
+    axes = {"rule": {"own": {}, "other": {"data": {"protocol": "csv-tight/inter-ocular/v1"}}}}
+    file = write({"recipe": "tiny.yaml", "axes": axes, "seeds": [0]})
+    with pytest.raises(
+        SystemExit, match="own-seed0 is tested by protocol synthetic/inter-ocular/v1, other-seed0 by csv-t"
+    ):
+        main(["study", str(file)])
+    assert marks == []
+
+
 def test_states_are_listed(write, marks, capsys):
     file = write(TINY)
     folder = Path("runs/tiny_study")

@@ -112,6 +112,11 @@ def put(where, value):
         (change(target=put(slice(1, 3), 7.0)), r"inter_ocular is zero .* in 2 of 6 faces: a/1.jpg#0 \(row 1\), a/2"),
         (change(target=put((0, 1), np.nan)), r"needs the landmarks \[0, 1\], not all are valid in 1 of 6 faces: a/0"),
         (lambda content: {**content, "normalizer": np.full(6, 20.0)}, "normalizer is not the inter_ocular of protocol"),
+        (change(target=put((3, 2, 1), np.nan)), r"annotated landmarks that are not finite in 1 of 6 faces: a/3.jpg#0"),
+        (change(target=put((3, 2), np.inf)), r"annotated landmarks that are not finite in 1 of 6 faces: a/3.jpg#0"),
+        (lambda content: {**content, "id": np.array("a")}, r"id has shape \(\); expected"),
+        (lambda content: {**content, "target": np.zeros(6)}, r"target has shape \(6,\); expected"),
+        (lambda content: {**content, "protocol": np.array("3")}, "expected keys and values, got int"),
         (lambda content: {**content, "valid": np.ones((6, 4), bool)}, r"valid has shape \(6, 4\)"),
         (lambda content: {"id": content["id"], "points": content["target"]}, r"lacks the arrays \['landmarks_image'"),
         (lambda content: {key: value[:0] for key, value in content.items()}, "there are no faces in it"),
@@ -177,3 +182,37 @@ def test_not_a_file_of_predictions(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"text.npz is damaged or no .npz file"):
         Predictions.load(tmp_path / "text.npz")
+
+
+def test_only_faces_with_the_tag_of_the_protocol(tmp_path):
+    tags = np.array(["common", "challenge", "common;blur", "", "uncommon", " common"])
+    path = saved(tmp_path / "p.npz", **arrays(), tags=tags, score=np.ones((6, 5)))
+    found = Predictions.load(path, Protocol("p", tag="common"))
+    assert found.id.tolist() == ["a/0.jpg#0", "a/2.jpg#0", "a/5.jpg#0"] and found.score.shape == (3, 5)
+    assert {name: int(members.sum()) for name, members in found.subsets().items()} == {
+        "full": 3,
+        "blur": 1,
+        "common": 3,
+    }
+    for file in (path, saved(tmp_path / "untagged.npz", **arrays())):
+        with pytest.raises(ValueError, match="protocol p tests faces tagged 'night', and the file has none of them"):
+            Predictions.load(file, Protocol("p", tag="night"))
+
+
+def test_an_empty_group_is_the_face_itself(tmp_path):
+    group = np.array(["", "photo", "photo", "", "", "x"])
+    found = Predictions.load(saved(tmp_path / "p.npz", **arrays(), group=group), BY_BOX)
+    assert found.group.tolist() == ["a/0.jpg#0", "photo", "photo", "a/3.jpg#0", "a/4.jpg#0", "x"]
+
+
+def test_a_normalizer_with_a_few_decimals_is_the_same(tmp_path):
+    normalizer = Predictions.load(saved(tmp_path / "p.npz", **arrays()), BY_BOX).normalizer
+    Predictions.load(saved(tmp_path / "q.npz", **arrays(), normalizer=normalizer.round(2)), BY_BOX)
+    with pytest.raises(ValueError, match=r"normalizer is not the box_size of protocol .* in 6 of 6 faces"):
+        Predictions.load(saved(tmp_path / "r.npz", **arrays(), normalizer=normalizer + 0.05), BY_BOX)
+
+
+def test_an_array_alone_is_no_file_of_predictions(tmp_path):
+    np.save(tmp_path / "p.npy", np.ones(3))
+    with pytest.raises(ValueError, match="p.npy is damaged or no .npz file"):
+        Predictions.load(tmp_path / "p.npy")

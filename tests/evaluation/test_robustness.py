@@ -179,7 +179,7 @@ def test_boxes_that_some_faces_lack_are_left_out(dot_faces):
     ]
     crops, left_out = crops_of(faces, PROTOCOL)
     assert [crop.box for crop in crops if crop.jitter == "none"] == ["dataset", "file", "tight"]
-    assert left_out == [f"box detector is left out: 1 of 5 faces lack it, such as {faces[2].id}"]
+    assert left_out == [f"box detector is left out: 1 of 5 faces lack it or its area, such as {faces[2].id}"]
     assert [crop.box for crop in crops_of(faces, replace(PROTOCOL, box="tight"))[0][13:]] == ["dataset", "file"]
 
 

@@ -34,10 +34,19 @@ def test_percentiles_are_where_the_ced_gets_there():
 
 
 def test_intervals_hold_their_score(scores):
-    for score in scores.values():
+    for name in ("full", "easy"):
         for key in ("nme", "fr", "auc"):
-            low, high = getattr(score, f"{key}_interval")
-            assert low < getattr(score, key) < high
+            low, high = getattr(scores[name], f"{key}_interval")
+            assert low < getattr(scores[name], key) < high
+
+
+def test_few_groups_have_no_bootstrap_interval(scores):
+    assert scores["hard"].faces == 10
+    assert scores["hard"].nme_interval is None and scores["hard"].auc_interval is None
+    low, high = scores["hard"].fr_interval
+    assert low < scores["hard"].fr < high
+    copies = Scores.of(np.tile(0.01, 100), np.arange(100) % 19, 0.05)
+    assert copies.nme_interval is None
 
 
 def test_sound_scores_pass(scores):

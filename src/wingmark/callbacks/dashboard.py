@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from wingmark.callbacks.augmentations import draw_augmentations
@@ -35,10 +36,18 @@ class Dashboard(Callback):
             _summarize(trainer.loggers, {"protocol": pl_module.protocol.label, "schema": pl_module.schema.name})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        best = trainer.checkpoint_callback
-        if trainer.is_global_zero and best is not None and best.best_model_score is not None:
+        best = best_checkpoint(trainer)
+        if trainer.is_global_zero and best is not None:
             values = {"nme": best.best_model_score.item(), "checkpoint": best.best_model_path}
             _summarize(trainer.loggers, {f"best/{key}": value for key, value in values.items()})
+
+
+def best_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
+    """What keeps the weights of the lowest validation NME, if there were any; a config may bring others besides."""
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "monitor", None) == "val/nme" and callback.best_model_score is not None:
+            return callback
+    return None
 
 
 def show_pictures(loggers: Sequence[Logger], pictures: dict[str, Path]) -> None:
@@ -61,7 +70,8 @@ def _summarize(loggers: Sequence[Logger], values: dict[str, Any]) -> None:
 
 def show_report(loggers: Sequence[Logger], report: Report, folder: Path, name: str) -> None:
     """Show a test, written to `folder`, on all loggers under `name`, and close them."""
-    numbers = {f"{name}/{key}": value for key, value in _flat(report.scores["full"]).items()}
+    full = _flat(report.scores["full"])
+    numbers = {f"{name}/{key}": value for key, value in full.items() if value is not None}
     for logger in loggers:
         with forgiving(logger):
             if isinstance(logger, WandbLogger):
@@ -79,14 +89,15 @@ def _flat(scores: Scores) -> dict[str, float]:
     """Each interval as two numbers: columns and charts show nothing else."""
     flat = asdict(scores)
     for key in ("nme", "fr", "auc"):
-        flat[f"{key}_low"], flat[f"{key}_high"] = flat.pop(f"{key}_interval")
+        flat[f"{key}_low"], flat[f"{key}_high"] = flat.pop(f"{key}_interval") or (None, None)
     return flat
 
 
 def _show_on_wandb(run: Any, report: Report, folder: Path, name: str) -> None:
     import wandb  # only now: other loggers do without
 
-    subsets = [{"subset": subset, **_flat(scores)} for subset, scores in report.scores.items()]
+    label = report.predictions.protocol.label
+    subsets = [{"subset": subset, **_flat(scores), "protocol": label} for subset, scores in report.scores.items()]
     found, worst_first = report.predictions, np.argsort(-report.nme, kind="stable")
     faces = [[str(found.id[i]), str(found.tags[i]), float(report.nme[i])] for i in worst_first]
     run.log(

@@ -70,7 +70,7 @@ def _write(folder: Path, found: Robustness) -> None:
     }
     with whole_file(folder / "robustness.json") as path:
         path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    flat = [_flat(row) for row in rows]
+    flat = [{**_flat(row), "protocol": found.protocol.label} for row in rows]
     with whole_file(folder / "robustness.csv") as path, open(path, "w", newline="") as file:
         table = csv.DictWriter(file, flat[0])
         table.writeheader()

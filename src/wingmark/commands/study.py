@@ -7,7 +7,6 @@ beside them. The format of FILE is told at the top of configs/studies/two_losses
 
 import argparse
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +32,13 @@ def run(arguments: argparse.Namespace) -> Comparison | None:
     study = Study.load(arguments.file, arguments.runs)
     chosen = [study.run(arguments.only)] if arguments.only else list(study.runs)
     study.write_overlays()
-    for run in chosen:
-        run.check()
+    protocols = [run.check()["data"]["protocol"] for run in chosen]
+    for run, protocol in zip(chosen, protocols, strict=True):
+        if protocol != protocols[0]:
+            raise ValueError(
+                f"{arguments.file}: {chosen[0].name} is tested by protocol {protocols[0]}, {run.name} by {protocol}; "
+                "their scores cannot be compared, make a study of each"
+            )
     if arguments.sweep:
         study.write_sweep(arguments.sweep)
         print(f"{arguments.sweep}: {len(chosen)} runs; how to start them is told at its top")
@@ -58,7 +62,7 @@ def _complete(run: Run, title: str) -> None:
         _call(f"{title}: fit, going on", [*run.fit_arguments, "--ckpt_path", str(run.last_checkpoint)])
     elif state == "not started":
         if run.last_checkpoint.parent.exists():
-            shutil.rmtree(run.last_checkpoint.parent)  # stopped before there was anything to go on from
+            run.last_checkpoint.parent.rmdir()  # stopped before there was anything to go on from
         _call(f"{title}: fit", run.fit_arguments)
     run.trained.touch()
     _call(f"{title}: test", ["test", "--run", str(run.folder)])
@@ -79,8 +83,8 @@ def _status(arguments: list[str]) -> int:
 
     Ctrl-C, and SIGTERM from a cluster or the agent of a sweep, end it too.
     """
-    process = subprocess.Popen([sys.executable, "-m", "wingmark.cli", *arguments])
     earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = subprocess.Popen([sys.executable, "-m", "wingmark.cli", *arguments])
     try:
         status = process.wait()
     except KeyboardInterrupt:

@@ -133,7 +133,7 @@ class LandmarkDataModule(LightningDataModule):
         return {split: sorted(map(_digest, self.faces(split))) for split in ("train", "val")}
 
     def load_state_dict(self, state: dict[str, list[str]]) -> None:
-        if self.trainer.state.fn in ("validate", "test"):
+        if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
             self.refuse_seen(state, split)
 

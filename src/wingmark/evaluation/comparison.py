@@ -11,15 +11,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wingmark.evaluation.differences import SCORES, Row, rows_of
 from wingmark.evaluation.methods import Method, Run, gather, known_by_any, paired
+from wingmark.evaluation.plots import ced_steps
+from wingmark.evaluation.scores import failed_counts
 from wingmark.files import whole_file
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
-
-FAR = 1e4  # percent: right of every picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,14 @@ class Comparison:
         single = [method.name for method in self.methods if len(method.seeds) == 1]
         if len(single) == len(self.methods):
             return "one seed each: noise of training is not included"
-        return f"one seed of {', '.join(single)}: noise of training taken from the other methods" if single else ""
+        if single:
+            return f"one seed of {', '.join(single)}: noise of training is taken from the other method"
+        return ""
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """What is wrong with the faces that were compared, in sentences."""
+        return failed_counts({name: int(members.sum()) for name, members in self.subsets.items()}, self.protocol)
 
     def print(self) -> None:
         """The methods and their scores, and a table of differences for each but the first; letters stand for names."""
@@ -81,6 +89,8 @@ class Comparison:
             console.print(self._table_of_differences(position))
         if self.note:
             console.print(self.note, markup=False)
+        for sentence in self.failed_checks:
+            console.print(f"CHECK FAILED: {sentence}", style="bold red", markup=False)
 
     def _table_of_scores(self) -> Table:
         """Scores of all faces in percent, each with its 95 % interval."""
@@ -88,11 +98,7 @@ class Comparison:
         table = _table("[%]", "seeds", *headings)
         for position, method in enumerate(self.methods):
             rows = [row for row in self.rows if (row.method, row.subset) == (method.name, "full")]
-            cells = [
-                cell
-                for row in rows
-                for cell in (f"{100 * row.value:.2f}", "{:.2f}-{:.2f}".format(*(100 * end for end in row.interval)))
-            ]
+            cells = [cell for row in rows for cell in (f"{100 * row.value:.2f}", _ends("{:.2f}-{:.2f}", row.interval))]
             table.add_row(_letter(position), str(len(method.seeds)), *cells)
         return table
 
@@ -103,12 +109,12 @@ class Comparison:
         first, own = ([row for row in self.rows if row.method == self.methods[i].name] for i in (0, position))
         for a, b in zip(first, own, strict=True):
             table.add_row(
-                b.subset if b.score == SCORES[0] else "",
+                escape(b.subset) if b.score == SCORES[0] else "",
                 self._heading(b.score),
                 f"{100 * a.value:.2f}",
                 f"{100 * b.value:.2f}",
                 f"{100 * b.difference:+.2f}",
-                "{:+.2f} to {:+.2f}".format(*(100 * end for end in b.difference_interval)),
+                _ends("{:+.2f} to {:+.2f}", b.difference_interval),
                 b.verdict,
             )
         return table
@@ -128,18 +134,18 @@ class Comparison:
             "methods": [{"name": method.name, "runs": method.runs, "seeds": method.seeds} for method in self.methods],
             "rows": [asdict(row) for row in self.rows],
             "note": self.note,
+            "failed_checks": self.failed_checks,
         }
         with whole_file(folder / "comparison.json") as path:
             path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
         with whole_file(folder / "comparison.csv") as path, open(path, "w", newline="") as file:
             table = csv.writer(file)
             ends = ("difference", "difference_low", "difference_high", "verdict")
-            table.writerow(["method", "subset", "score", "value", "low", "high", *ends])
+            table.writerow(["method", "subset", "score", "value", "low", "high", *ends, "protocol"])
             for row in self.rows:
-                own, other = row.interval, row.difference_interval or (None, None)
-                table.writerow(
-                    [row.method, row.subset, row.score, row.value, *own, row.difference, *other, row.verdict]
-                )
+                own, other = (ends or (None, None) for ends in (row.interval, row.difference_interval))
+                difference = (row.difference, *other, row.verdict)
+                table.writerow([row.method, row.subset, row.score, row.value, *own, *difference, self.protocol.label])
         self._draw_ced(folder / "ced.png")
 
     def _draw_ced(self, path: Path) -> None:
@@ -149,15 +155,19 @@ class Comparison:
         for position, method in enumerate(self.methods):
             color, count = f"C{position}", len(method.seeds)
             label = f"{method.name}, mean of {count} seeds" if count > 1 else method.name
-            axes.step(*_ced(method.nme.ravel()), where="post", color=color, label=textwrap.fill(label, 40))
+            axes.step(*ced_steps(method.nme.ravel()), where="post", color=color, label=textwrap.fill(label, 40))
             for nme in method.nme if count > 1 else ():
-                axes.step(*_ced(nme), where="post", color=color, linewidth=0.7, alpha=0.5)
+                axes.step(*ced_steps(nme), where="post", color=color, linewidth=0.7, alpha=0.5)
         axes.set(xlim=(0, 100 * self.protocol.threshold), ylim=(0, 100), xlabel="NME [%]", ylabel="faces [%]")
         axes.set_title(f"{self.protocol.label}, {len(self.id)} faces")
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize=8)
         with whole_file(path) as temporary:
             figure.savefig(temporary)
+
+
+def _ends(form: str, interval: tuple[float, float] | None) -> str:
+    return form.format(*(100 * end for end in interval)) if interval else "few groups"
 
 
 def _letter(position: int) -> str:
@@ -176,8 +186,3 @@ def _table(*headings: str) -> Table:
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def _ced(nme: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the step function: NME and the share of faces up to it, both in percent."""
-    return np.array([0, *np.sort(100 * nme), FAR]), np.array([*np.linspace(0, 100, len(nme) + 1), 100])

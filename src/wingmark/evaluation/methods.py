@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from wingmark.evaluation.prediction_files import SAME_PIXELS
 from wingmark.evaluation.predictions import Predictions
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
@@ -20,8 +21,6 @@ OWN_KEYS = {
     "trainer": ("logger", "default_root_dir"),
     "data": ("seed", "cache"),
 }
-# Coordinates that another program wrote with two decimals are still the same; half a pixel off is another annotation.
-SAME_PIXELS = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,8 @@ class Run:
             return cls(path, path.stem, predictions, None, None)
         folder = folder.resolve()
         further = folder.parent.name == "test" and not (folder / "config.yaml").is_file()
-        home = folder.parents[1] if further else folder
-        name = f"{home.name}/{folder.name}" if further else folder.name
+        home = folder.parents[1] if further else folder.parent if folder.name == "predict" else folder
+        name = home.name if home == folder else f"{home.name}/{folder.name}"
         return cls(path, name, predictions, *_settings(home / "config.yaml", folder / "metrics.json"))
 
     def nme(self) -> np.ndarray:

@@ -16,14 +16,17 @@ def draw_ced(path: Path, nme_by_name: dict[str, np.ndarray], protocol: Protocol)
     axes = figure.subplots()
     limit = 100 * protocol.threshold
     for name, nme in nme_by_name.items():
-        x = np.concatenate([[0.0], np.sort(nme) * 100, [np.inf]])
-        y = np.concatenate([[0.0], np.arange(1, len(nme) + 1) / len(nme), [1.0]])
-        axes.step(np.minimum(x, 10 * limit), 100 * y, where="post", label=f"{name} ({len(nme)} faces)")
+        axes.step(*ced_steps(nme), where="post", label=f"{name} ({len(nme)} faces)")
     axes.set(xlim=(0, limit), ylim=(0, 100), xlabel="NME [%]", ylabel="faces [%]", title=protocol.label)
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     with whole_file(path) as temporary:
         figure.savefig(temporary)
+
+
+def ced_steps(nme: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The CED of NMEs (N,), a fraction, as x and y in percent for `step(where="post")`; it goes on past any limit."""
+    return np.array([0, *np.sort(100 * nme), 1e4]), np.array([*np.linspace(0, 100, len(nme) + 1), 100])
 
 
 def draw_landmark_errors(path: Path, landmark_errors: np.ndarray, predictions: Predictions) -> None:
@@ -35,7 +38,7 @@ def draw_landmark_errors(path: Path, landmark_errors: np.ndarray, predictions: P
         line = mean[[*contour.indices, *(contour.indices[:1] if contour.closed else ())]]
         axes.plot(*line.T, color="0.8", linewidth=1, zorder=1)
     percent = 100 * landmark_errors
-    dots = axes.scatter(*mean.T, c=percent, s=45, cmap="magma_r", edgecolors="0.3", linewidths=0.4, zorder=2, vmin=0)
+    dots = axes.scatter(*mean.T, c=percent, s=45, cmap="YlOrRd", edgecolors="0.3", linewidths=0.4, zorder=2, vmin=0)
     for k in np.argsort(-np.nan_to_num(percent, nan=-1))[:5]:
         axes.annotate(f"{k}", mean[k], xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.set(aspect="equal", title=f"mean error of each landmark\n{predictions.protocol.label}")

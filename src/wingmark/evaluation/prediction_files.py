@@ -24,6 +24,8 @@ from wingmark.schema import LandmarkSchema
 from wingmark.types import name_faces
 
 REQUIRED = ("id", "landmarks_image", "target")
+# Coordinates that another program wrote with two decimals are still the same; half a pixel off is another annotation.
+SAME_PIXELS = 0.02
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(path) as arrays:
             found = dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged or no .npz file of plain arrays ({error})") from error
     missing = [name for name in REQUIRED if name not in found]
     if missing:
@@ -44,7 +46,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def _read_csv(path: Path) -> dict[str, Any]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
         count = sum(name.startswith("true_x") for name in header)
@@ -56,7 +58,10 @@ def _read_csv(path: Path) -> dict[str, Any]:
                 f"{path}, line 1: expected id,x0,y0,...,true_x0,true_y0,... and optionally normalizer,group,tags, each "
                 f"once; missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}"
             )
-        rows = [_numbers_of(row, header, path, reader.line_num) for row in reader if row]
+        try:
+            rows = [_numbers_of(row, header, path, reader.line_num) for row in reader if row]
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}; mend or remove it") from error
     if not rows:
         raise ValueError(f"{path}, line 2: no face below the header; add one row per face")
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -83,27 +88,47 @@ def check(
 ) -> dict[str, Any]:
     """The fields of `Predictions`: what the file left out is filled in, what is wrong is refused."""
     try:
+        _check_dimensions(arrays)
         made_with = Protocol.from_dict(json.loads(str(arrays["protocol"]))) if "protocol" in arrays else None
         protocol, schema = protocol or made_with, schema or _schema(arrays)
         if protocol is None:
             raise ValueError("the file names no protocol; say by which one to evaluate it: --protocol NAME")
         protocol.check(schema)
+        arrays = _tested(arrays, protocol)
         ids, target = arrays["id"].astype(str), arrays["target"].astype(float, copy=False)
+        group = arrays["group"].astype(str) if "group" in arrays else ids
         arrays = {
             **arrays,
             "id": ids,
             "landmarks_image": arrays["landmarks_image"].astype(float, copy=False),
             "target": target,
-            "valid": arrays["valid"].astype(bool, copy=False) if "valid" in arrays else np.isfinite(target).all(-1),
-            "group": arrays["group"].astype(str) if "group" in arrays else ids,
+            "valid": arrays["valid"].astype(bool, copy=False) if "valid" in arrays else ~np.isnan(target).all(-1),
+            "group": np.where(group == "", ids, group) if group.shape == ids.shape else group,
             "tags": arrays["tags"].astype(str) if "tags" in arrays else np.full(len(ids), ""),
         }
         _check_rows(arrays, schema)
         normalizer = protocol.normalizers(ids, target, arrays["valid"], schema)
         _check_rules(arrays, normalizer, protocol, made_with)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return {**arrays, "normalizer": normalizer, "protocol": protocol, "schema": schema}
+
+
+def _check_dimensions(arrays: dict[str, Any]) -> None:
+    for key, axes in (("id", 1), ("landmarks_image", 3), ("target", 3)):
+        if arrays[key].ndim != axes:
+            raise ValueError(f"{key} has shape {arrays[key].shape}; expected (N,) ids and (N, K, 2) landmarks")
+
+
+def _tested(arrays: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """The rows that the protocol counts: all, or those with its tag."""
+    if protocol.tag is None:
+        return arrays
+    count, tags = len(arrays["id"]), arrays.get("tags", np.array([], str)).astype(str)
+    chosen = np.array([protocol.tag in [tag.strip() for tag in of_face.split(";")] for of_face in tags], bool)
+    if not chosen.any() or len(chosen) != count:
+        raise ValueError(f"protocol {protocol.name} tests faces tagged {protocol.tag!r}, and the file has none of them")
+    return {key: array[chosen] if array.shape[:1] == (count,) else array for key, array in arrays.items()}
 
 
 def _schema(arrays: dict[str, Any]) -> LandmarkSchema:
@@ -154,7 +179,7 @@ def _check_rules(
             f"{protocol.name} makes them from {protocol.box} x {protocol.margin:g}; predict again with --data.protocol"
         )
     if "normalizer" in arrays and (made_with is None or made_with.normalizer == protocol.normalizer):
-        differs = ~np.isclose(arrays["normalizer"], normalizer, rtol=1e-6, atol=0)
+        differs = ~np.isclose(arrays["normalizer"], normalizer, rtol=0, atol=SAME_PIXELS)
         if differs.any():
             raise ValueError(
                 f"the file's normalizer is not the {protocol.normalizer} of protocol {protocol.name} in "

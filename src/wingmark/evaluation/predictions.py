@@ -76,7 +76,7 @@ class Predictions:
     def subsets(self) -> dict[str, np.ndarray]:
         """Which faces (N,) belong to `full` and to every tag, in the order of the protocol's list, then by name."""
         kinds, kind = np.unique(self.tags, return_inverse=True)
-        carried = [set(tags.split(";")) - {""} for tags in kinds]
+        carried = [{tag.strip() for tag in tags.split(";")} - {""} for tags in kinds]
         tags = set().union(*carried)
         if "full" in tags:
             raise ValueError("a tag is called full, which names all faces in tables; rename the tag")

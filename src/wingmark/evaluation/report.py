@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wingmark.evaluation.plots import draw_ced, draw_landmark_errors
@@ -73,16 +74,18 @@ class Report:
         found = self.predictions
         with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["id", "group", "tags", "nme", "worst_landmark", "worst_error"])
+            table.writerow(["id", "group", "tags", "nme", "worst_landmark", "worst_error", "protocol"])
             for *face, nme, errors in zip(found.id, found.group, found.tags, self.nme, self.errors, strict=True):
                 worst = np.nanargmax(errors)
-                table.writerow([*face, f"{nme:.6f}", worst, f"{errors[worst]:.6f}"])
+                table.writerow([*face, f"{nme:.6f}", worst, f"{errors[worst]:.6f}", found.protocol.label])
 
     def print(self, title: str) -> None:
         """The table, percentiles, the worst landmarks, and every failed check."""
         protocol, console = self.predictions.protocol, Console(highlight=False)
-        crop = f"box {protocol.box} x {protocol.margin:g}"
+        crop = f"box {protocol.box} x {protocol.margin:g}, schema {self.predictions.schema.name}"
         console.print(f"{title}, protocol {protocol.label}, {crop}", markup=False)
+        groups = len(np.unique(self.predictions.group))
+        console.print(f"{len(self.nme)} faces in {groups} groups (photos); 95 % intervals for other faces like these")
         console.print(self._table())
         percentiles = (f"P{p} {100 * getattr(self.scores['full'], f'p{p}'):.2f}" for p in (90, 95, 99))
         console.print(f"NME of full [%]: {', '.join(percentiles)}", markup=False)
@@ -95,7 +98,7 @@ class Report:
         limit = f"{100 * self.predictions.protocol.threshold:g}"
         table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("[%]")
-        for heading in ("faces", "NME 95 %", f"FR@{limit} 95 %", f"AUC@{limit} 95 %"):
+        for heading in ("faces", "NME, 95 %", f"FR@{limit}, 95 %", f"AUC@{limit}, 95 %"):
             table.add_column(heading, justify="right")
         for name, score in self.scores.items():
             cells = (
@@ -103,7 +106,7 @@ class Report:
                 _percent(score.fr, score.fr_interval),
                 _percent(score.auc, score.auc_interval),
             )
-            table.add_row(name, str(score.faces), *cells)
+            table.add_row(escape(name), str(score.faces), *cells)
         return table
 
     def _worst_landmarks(self) -> list[str]:
@@ -112,7 +115,9 @@ class Report:
         return [f"{k} {_contour_of(k, self.predictions)}{100 * self.landmark_errors[k]:.2f}" for k in order]
 
 
-def _percent(value: float, interval: tuple[float, float]) -> str:
+def _percent(value: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{100 * value:.2f} few groups"
     return f"{100 * value:.2f} {100 * interval[0]:.2f}-{100 * interval[1]:.2f}"
 
 

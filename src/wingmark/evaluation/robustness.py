@@ -30,12 +30,12 @@ from wingmark.data.regions import Regions
 from wingmark.data.sources.source import Source
 from wingmark.evaluation.intervals import bootstrap_means, percentile_interval, wilson_interval
 from wingmark.evaluation.predictions import Predictions
-from wingmark.evaluation.report import Report
+from wingmark.evaluation.scores import failed_counts
 from wingmark.files import whole_file
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.transforms import GeometryJitter
-from wingmark.types import Batch, Face
+from wingmark.types import Batch, Box, Face
 
 JITTERS = ("shift", "scale", "rotation")
 LEVELS = (0.05, 0.1, 0.2, 0.3)
@@ -83,14 +83,18 @@ def crops_of(faces: list[Face], protocol: Protocol) -> tuple[list[Crop], list[st
     crops += [Crop(protocol.box, jitter, level) for jitter in JITTERS for level in LEVELS]
     left_out = []
     for box in sorted({"tight"}.union(*(face.boxes for face in faces)) - {protocol.box}):
-        lacking = [face.id for face in faces if box not in {*face.boxes, "tight"}]
+        lacking = [face.id for face in faces if box != "tight" and not _has_area(face.boxes.get(box))]
         if lacking:
             left_out.append(
-                f"box {box} is left out: {len(lacking)} of {len(faces)} faces lack it, such as {lacking[0]}"
+                f"box {box} is left out: {len(lacking)} of {len(faces)} faces lack it or its area, such as {lacking[0]}"
             )
         else:
             crops.append(Crop(box))
     return crops, left_out
+
+
+def _has_area(box: Box | None) -> bool:
+    return box is not None and box.width > 0 and box.height > 0
 
 
 class _LastImage:
@@ -179,7 +183,8 @@ def measure(model: LightningModule, data: LandmarkDataModule, trainer: Trainer) 
         Predictions.of_faces(faces, data.schema, protocol, landmarks_image[:, c], None) for c in range(len(crops))
     ]
     nme = np.column_stack([np.nanmean(predictions.errors(), axis=1) for predictions in by_crop])
-    failed_checks = Report.of(by_crop[0]).failed_checks
+    counts = {name: int(members.sum()) for name, members in by_crop[0].subsets().items()}
+    failed_checks = failed_counts(counts, protocol)
     return Robustness(protocol, crops, left_out, failed_checks, nme, by_crop[0].group)
 
 

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -116,6 +115,8 @@ class CumulativeErrorDistribution(ErrorMetric):
 
     def plot(self, val: tuple[np.ndarray, np.ndarray] | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
         """Draw the CED, `val` or what `compute` gives, as steps: the share of faces (y) with an NME up to x, in %."""
+        from matplotlib import pyplot  # only now: whoever draws nothing does without its windows
+
         errors, shares = self.compute() if val is None else val
         figure, axes = pyplot.subplots() if ax is None else (ax.figure, ax)
         # The line begins at the origin and ends a little after the last step, which would hide in the frame.
