@@ -47,7 +47,7 @@ def single(run) -> tuple[dict, Predictions]:
 
 
 # Three processes for two faces: one of them has none of its own.
-@pytest.mark.parametrize(("devices", "faces"), [(2, 7), (3, 2), pytest.param(3, 7, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("devices", "faces"), [(3, 2), *(pytest.param(n, 7, marks=pytest.mark.long) for n in (2, 3))])
 def test_a_test_gives_the_same_numbers_on_any_number_of_processes(run, single, devices, faces):
     name, source = f"{devices}-{faces}", ("--data.source.init_args.test", str(faces))
     out = wingmark(
@@ -58,6 +58,7 @@ def test_a_test_gives_the_same_numbers_on_any_number_of_processes(run, single, d
     assert scores["faces"] == faces
     assert (found.id == expected.id[:faces]).all()
     assert np.abs(found.landmarks_image - expected.landmarks_image[:faces]).max() < 1e-3
+    assert scores["nme"] == pytest.approx(np.nanmean(expected.errors()[:faces], axis=1).mean(), rel=1e-6)
     if faces == 7:
         for key, value in one.items():
             assert scores[key] == (value and pytest.approx(value, rel=1e-6)), key

@@ -82,10 +82,11 @@ class Report:
     def print(self, title: str) -> None:
         """The table, percentiles, the worst landmarks, and every failed check."""
         protocol, console = self.predictions.protocol, Console(highlight=False)
-        crop = f"box {protocol.box} x {protocol.margin:g}, schema {self.predictions.schema.name}"
+        crop = f"box {protocol.box} x {protocol.margin:g}"
         console.print(f"{title}, protocol {protocol.label}, {crop}", markup=False)
         groups = len(np.unique(self.predictions.group))
-        console.print(f"{len(self.nme)} faces in {groups} groups (photos); 95 % intervals for other faces like these")
+        faces = f"{len(self.nme)} faces of schema {self.predictions.schema.name} in {groups} groups"
+        console.print(f"{faces}; 95 % intervals for other such faces", markup=False)
         console.print(self._table())
         percentiles = (f"P{p} {100 * getattr(self.scores['full'], f'p{p}'):.2f}" for p in (90, 95, 99))
         console.print(f"NME of full [%]: {', '.join(percentiles)}", markup=False)
