@@ -53,7 +53,7 @@ def test_the_first_column_is_not_augmented(dataset, tmp_path):
 
 def test_drawing_changes_no_random_numbers_and_repeats(dataset, tmp_path):
     def states() -> list:
-        numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+        numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002  (the old generator is what is checked)
         return [random.getstate(), numpy_state, torch.get_rng_state().tolist()]
 
     before = states()

@@ -51,10 +51,6 @@ class Run:
         name = home.name if home == folder else f"{home.name}/{folder.name}"
         return cls(path, name, predictions, *_settings(home / "config.yaml", folder / "metrics.json"))
 
-    def nme(self) -> np.ndarray:
-        """The NME of each face (N,)."""
-        return np.nanmean(self.predictions.errors(), axis=1)
-
 
 def _settings(config: Path, metrics: Path) -> tuple[dict[str, Any] | None, int | None]:
     """What was trained and what of it was tested, and with which seed; (None, None) where no config of ours tells."""
@@ -152,7 +148,7 @@ class Method:
             _common_name([run.name for run in runs]),
             [str(run.path) for run in runs],
             [run.seed for run in runs],
-            np.stack([run.nme() for run in runs]),
+            np.stack([run.predictions.nme() for run in runs]),
         )
 
     def face_scores(self, threshold: float) -> np.ndarray:

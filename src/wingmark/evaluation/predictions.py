@@ -9,7 +9,7 @@ import torch
 
 from wingmark.evaluation.prediction_files import check, read_arrays
 from wingmark.files import whole_file
-from wingmark.metrics.functional import face_errors
+from wingmark.metrics.functional import face_errors, face_nme
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Face
@@ -72,6 +72,10 @@ class Predictions:
             part = slice(start, start + FACES_AT_ONCE)
             errors[part] = face_errors(*(torch.from_numpy(array[part]) for array in arrays)).numpy()
         return errors
+
+    def nme(self) -> np.ndarray:
+        """The NME of each face (N,)."""
+        return face_nme(torch.from_numpy(self.errors())).numpy()
 
     def subsets(self) -> dict[str, np.ndarray]:
         """Which faces (N,) belong to `full` and to every tag, in the order of the protocol's list, then by name."""

@@ -182,7 +182,7 @@ def measure(model: LightningModule, data: LandmarkDataModule, trainer: Trainer) 
     by_crop = [
         Predictions.of_faces(faces, data.schema, protocol, landmarks_image[:, c], None) for c in range(len(crops))
     ]
-    nme = np.column_stack([np.nanmean(predictions.errors(), axis=1) for predictions in by_crop])
+    nme = np.column_stack([predictions.nme() for predictions in by_crop])
     counts = {name: int(members.sum()) for name, members in by_crop[0].subsets().items()}
     failed_checks = failed_counts(counts, protocol)
     return Robustness(protocol, crops, left_out, failed_checks, nme, by_crop[0].group)
