@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+# Two workers of about 1.5 GB, each with whole files of tests; tests/conftest.py says which come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-all lint format clean
 
@@ -22,10 +24,10 @@ demo: $(READY) ## train and test a small model on synthetic faces: runs/demo
 	$(BIN)/wingmark test --run runs/demo
 
 test: $(READY) ## the tests, in under 10 minutes on two cores
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-all: $(READY) lint ## all tests, the long ones included, and the linter
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
-"""For many tests: a tiny data set, bright dots on a dark picture, and a study that is run once."""
+"""For many tests: a tiny data set, bright dots on a dark picture; and the order of all tests."""
 
-import shutil
+import os
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,11 @@ from wingmark import schema
 from wingmark.data.sources.source import Source
 from wingmark.types import Box, Face
 
-torch.set_num_threads(1)  # nets this small gain nothing from more, and lose much on a busy machine
+# One thread, also in processes that tests start: nets this small gain nothing from more, lose much on a busy machine,
+# and another number rounds differently.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+SLOW = ("test_cli.py", "test_notebooks.py", "test_processes.py", "test_study.py")
 COUNTS = {"train": 12, "val": 4, "test": 5}
 
 
@@ -54,22 +58,6 @@ def dot_faces() -> type[DotFaces]:
     return DotFaces
 
 
-@pytest.fixture(scope="session")
-def two_losses(tmp_path_factory) -> Path:
-    """A folder with the project's configs and notebooks, in which the study two_losses has been run."""
-    from wingmark.cli import main
-    from wingmark.commands import study
-
-    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("project")
-    for name in ("configs", "notebooks"):
-        shutil.copytree(root / name, folder / name)
-
-    def status(arguments: list[str]) -> int:
-        main(arguments)  # in this process, which spares the start of an interpreter for each command
-        return 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(study, "_status", status)
-        main(["study", "configs/studies/two_losses.yaml"])
-    return folder
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first: `make test` gives its workers whole files, and the last ones must be short."""
+    items.sort(key=lambda item: item.path.name not in SLOW)

@@ -1,17 +1,27 @@
-"""The notebooks: each runs from top to bottom without a warning and draws something; the files hold no results."""
+"""The notebooks, and the study whose runs they read.
 
+Each notebook runs from top to bottom without a warning and draws something; the files hold no results.
+"""
+
+import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from wingmark import protocol
+from wingmark.cli import main
+from wingmark.commands import study
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -19,6 +29,48 @@ KERNEL = {
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def two_losses(tmp_path_factory) -> Path:
+    """A folder with the project's configs and notebooks, in which the study two_losses has been run."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("configs", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name)
+
+    def status(arguments: list[str]) -> int:
+        main(arguments)  # in this process, which spares the start of an interpreter for each command
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(study, "_status", status)
+        main(["study", "configs/studies/two_losses.yaml"])
+    return folder
+
+
+def test_the_study(two_losses, monkeypatch, capsys):
+    """From its file to its comparison; a second call has nothing to do."""
+    monkeypatch.chdir(two_losses)
+    monkeypatch.setattr(study, "_status", lambda arguments: pytest.fail(f"{arguments} was run once more"))
+    names = ["wing-seed0", "wing-seed1", "l2-seed0", "l2-seed1"]
+    folder = two_losses / "runs" / "two_losses"
+    assert {path.name for path in folder.iterdir()} == {*names, "overlays", "comparison"}
+    assert {path.name for path in (folder / "comparison").iterdir()} == {"comparison.json", "comparison.csv", "ced.png"}
+    methods = json.loads((folder / "comparison" / "comparison.json").read_text())["methods"]
+    assert [(method["name"], method["seeds"]) for method in methods] == [("wing", [0, 1]), ("l2", [0, 1])]
+    losses = [yaml.safe_load((folder / name / "config.yaml").read_text())["model"]["loss"] for name in names]
+    assert [loss["class_path"].rpartition(".")[2] for loss in losses] == ["WingLoss"] * 2 + ["L2Loss"] * 2
+    scores = [json.loads((folder / name / "metrics.json").read_text())["scores"]["full"]["nme"] for name in names]
+    assert len({*scores}) == 4 and max(scores) < 0.2  # untrained networks are off by more than half an eye distance
+
+    capsys.readouterr()
+    comparison = main(["study", "configs/studies/two_losses.yaml"])
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        f"[{i}/4] {name}: done before" for i, name in enumerate(names, 1)
+    ]
+    found = [row.value for row in comparison.rows if (row.subset, row.score) == ("full", "nme")]
+    np.testing.assert_allclose(found, [np.mean(scores[:2]), np.mean(scores[2:])], rtol=1e-12)
 
 
 def test_there_are_notebooks():

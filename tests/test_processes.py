@@ -14,7 +14,7 @@ from wingmark.evaluation import Predictions
 
 def wingmark(folder: Path, *args: str) -> str:
     command = [str(Path(sys.executable).with_name("wingmark")), *args]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from wingmark.cli import main
@@ -44,14 +42,9 @@ def write(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def commands(monkeypatch) -> Iterator[list[list[str]]]:
-    """The commands that a study runs; they run in this process, which spares the start of an interpreter for each.
-
-    One thread each, here and in processes: another number rounds differently.
-    """
-    ran, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def commands(monkeypatch) -> list[list[str]]:
+    """The commands that a study runs; they run in this process, which spares the start of an interpreter for each."""
+    ran = []
 
     def status(arguments: list[str]) -> int:
         ran.append(arguments)
@@ -59,8 +52,7 @@ def commands(monkeypatch) -> Iterator[list[list[str]]]:
         return 0
 
     monkeypatch.setattr(command, "_status", status)
-    yield ran
-    torch.set_num_threads(threads)
+    return ran
 
 
 @pytest.fixture
@@ -99,29 +91,6 @@ def refusal(*arguments: object) -> str:
 def summary(ran: list[list[str]]) -> list[str]:
     names = [Path(value(words, "--name" if words[0] == "fit" else "--run")).name for words in ran]
     return [f"{words[0]} {name}" for words, name in zip(ran, names, strict=True)]
-
-
-def test_two_losses(two_losses, monkeypatch, commands, capsys):
-    """The study that ships with the project, to its comparison; a second call has nothing to do."""
-    monkeypatch.chdir(two_losses)
-    names = ["wing-seed0", "wing-seed1", "l2-seed0", "l2-seed1"]
-    folder = two_losses / "runs" / "two_losses"
-    assert {path.name for path in folder.iterdir()} == {*names, "overlays", "comparison"}
-    assert {path.name for path in (folder / "comparison").iterdir()} == {"comparison.json", "comparison.csv", "ced.png"}
-    methods = json.loads((folder / "comparison" / "comparison.json").read_text())["methods"]
-    assert [(method["name"], method["seeds"]) for method in methods] == [("wing", [0, 1]), ("l2", [0, 1])]
-    losses = [yaml.safe_load((folder / name / "config.yaml").read_text())["model"]["loss"] for name in names]
-    assert [loss["class_path"].rpartition(".")[2] for loss in losses] == ["WingLoss"] * 2 + ["L2Loss"] * 2
-    scores = [json.loads((folder / name / "metrics.json").read_text())["scores"]["full"]["nme"] for name in names]
-    assert len({*scores}) == 4 and max(scores) < 0.2  # untrained networks are off by more than half an eye distance
-
-    comparison = main(["study", "configs/studies/two_losses.yaml"])
-    assert commands == []
-    assert capsys.readouterr().out.splitlines()[:4] == [
-        f"[{i}/4] {name}: done before" for i, name in enumerate(names, 1)
-    ]
-    found = [row.value for row in comparison.rows if (row.subset, row.score) == ("full", "nme")]
-    np.testing.assert_allclose(found, [np.mean(scores[:2]), np.mean(scores[2:])], rtol=1e-12)
 
 
 def test_the_grid(write):

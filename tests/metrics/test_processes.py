@@ -28,7 +28,7 @@ from wingmark.metrics import (
 K = 5
 WORLDS = (1, 2, 3, 4)
 COUNTS = (1, 13, 103)
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 def strided(count: int, world: int, rank: int) -> np.ndarray:
