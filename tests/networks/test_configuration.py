@@ -1,5 +1,6 @@
 """Networks from YAML: jsonargparse reads dictionaries into factories and refuses what does not exist."""
 
+import json
 from functools import partial
 
 import pytest
@@ -21,6 +22,10 @@ COORDINATES = {
     "init_args": {"backbone": "resnet10t", "head": {"class_path": "wingmark.networks.CoordinateHead"}},
 }
 WHOLE = {"class_path": "wingmark.networks.TimmNetwork", "init_args": {"model": "resnet10t"}}
+HOURGLASS = {
+    "class_path": "wingmark.networks.TimmNetwork",
+    "init_args": {"model": "hourglass1", "options": {"width": 8, "coord_conv": True}},
+}
 
 
 def build(config: dict) -> NetworkFactory:
@@ -68,6 +73,14 @@ def test_misspelt_arguments_are_refused(config, where, key):
 def test_a_head_is_no_network():
     with pytest.raises(ArgumentError, match="in_channels"):
         build(HEATMAPS["init_args"]["head"])
+
+
+def test_options_are_read_from_a_dictionary_and_from_the_command_line():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--network", type=NetworkFactory)
+    arguments = [f"--network={json.dumps(HOURGLASS)}", "--network.init_args.options.width=16"]
+    network = parser.instantiate(parser.parse_args(arguments)).network(outputs=4, crop_size=64)
+    assert network.model.stacks[0].entry.conv.out_channels == 16
 
 
 def test_factories_work_without_a_configuration_too():

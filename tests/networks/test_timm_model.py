@@ -104,3 +104,40 @@ def test_unknown_names_get_the_closest(typo, nearest):
 def test_levels_that_a_backbone_lacks_are_refused(backbone, out_indices, reason):
     with pytest.raises(ValueError, match=f"{backbone} gives no feature levels .*{reason}.*TimmNetwork"):
         FeatureNetwork(backbone, POOLED, out_indices, outputs=4, crop_size=64)
+
+
+def test_options_reach_timm():
+    assert TimmNetwork("hourglass1", {"width": 16}, outputs=5, crop_size=64).model.stacks[0].maps.in_channels == 16
+    assert TimmNetwork("test_vit", {"patch_size": 8}, outputs=4, crop_size=64).model.pos_embed.shape[1] == 1 + 8 * 8
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        ("hourglass1", {"widht": 64}, "unexpected keyword argument 'widht'"),
+        ("hrnet_w18_small", {"width": 64}, "unexpected keyword argument.*width"),
+        ("hourglass1", {"width": 64.0}, "width|integer|int"),
+        ("hourglass1", {"stacks": 2}, "multiple values for keyword argument 'stacks'"),
+        ("resnet10t", {"num_classes": 3}, "multiple values for keyword argument 'num_classes'"),
+        ("test_vit", {"img_size": 32}, "multiple values for keyword argument 'img_size'"),
+    ],
+)
+def test_options_that_a_model_does_not_take_are_refused_by_name(model, options, reason):
+    with pytest.raises(ValueError, match=rf"{model} with num_classes and options {{.*}} \(.*({reason}).*leave out"):
+        TimmNetwork(model, options, outputs=4, crop_size=64)
+
+
+def test_weights_are_checked_against_the_model_with_its_options(tmp_path):
+    options = {"width": 8, "coord_conv": True}
+    file = tmp_path / "weights.pth"
+    saved = timm.create_model("hourglass2", num_classes=5, **options).state_dict()
+    torch.save(saved, file)
+    loaded = TimmNetwork("hourglass2", options, weights=str(file), outputs=5, crop_size=64).model.state_dict()
+    different = {key for key, value in loaded.items() if not torch.equal(value, saved[key])}
+    assert different == {f"stacks.{i}.maps.{tensor}" for i in (0, 1) for tensor in ("weight", "bias")}
+    with pytest.raises(ValueError, match="is no file of hourglass2: 2 tensors missing .*stem.0.weight"):
+        TimmNetwork("hourglass2", {"width": 8}, weights=str(file), outputs=5, crop_size=64)
+    with pytest.raises(ValueError, match="does not fit hourglass2: .*\n.*size mismatch"):
+        TimmNetwork("hourglass2", {**options, "width": 16}, weights=str(file), outputs=5, crop_size=64)
+    with pytest.raises(ValueError, match="options {'widht': 8}"):
+        TimmNetwork("hourglass2", {"widht": 8}, weights=str(file), outputs=5, crop_size=64)

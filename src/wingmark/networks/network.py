@@ -14,7 +14,8 @@ class NetworkFactory(Protocol):
 
     Every network is called as `network(image)` with (B, 3, H, W) uint8 and returns a list of S outputs, each
     heatmaps (B, M, H', W') or coordinates (B, K, 2) in pixels of the crop. `outputs` is M or 2K, `crop_size` is
-    H = W.
+    H = W. Under autocast coordinates stay float32 and heatmaps do not: their rounding to bfloat16 moves a point found
+    by the Taylor decoder at stride 4 by 0.005 px on average.
     """
 
     def __call__(self, *, outputs: int, crop_size: int) -> nn.Module: ...

@@ -2,20 +2,30 @@
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
 
-def create_timm_model(name: str, *, crop_size: int, pretrained: bool, weights: str | None, **options) -> nn.Module:
-    """Build the timm model `name` (an architecture, or `architecture.tag`), passing `options` on to timm.
+def create_timm_model(
+    name: str,
+    *,
+    crop_size: int,
+    pretrained: bool,
+    weights: str | None,
+    options: dict[str, Any],
+    **arguments,
+) -> nn.Module:
+    """Build the timm model `name` (an architecture, or `architecture.tag`), passing `arguments` on to timm.
 
     pretrained: download timm's weights for that name.
     weights: a local file of such weights instead (.safetensors, .pth), as timm names them; see `check_weights`.
+    options: more arguments for timm, those that the user chose; they decide which tensors the model has.
 
-    Raises ValueError for an unknown name, for both sources at once and for a file that does not fit,
-    FileNotFoundError for a missing file, ConnectionError where nothing could be downloaded.
+    Raises ValueError for an unknown name, for both sources at once and for a file that does not fit, FileNotFoundError
+    for a missing file, ConnectionError where nothing could be downloaded, TypeError for arguments that timm refuses.
     """
     names = timm.list_models() + timm.list_models(include_tags=True)
     if name not in names:
@@ -25,12 +35,12 @@ def create_timm_model(name: str, *, crop_size: int, pretrained: bool, weights: s
         raise ValueError(f"pretrained: true and weights: {weights} exclude each other; leave one out")
     # Transformers with a position table must know the size; all others refuse the argument.
     if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
-        options["img_size"] = crop_size
+        arguments["img_size"] = crop_size
     if weights is not None:
-        check_weights(name, weights)
-        options["pretrained_cfg_overlay"] = {"file": weights}
+        check_weights(name, weights, options)
+        arguments["pretrained_cfg_overlay"] = {"file": weights}
     try:
-        return timm.create_model(name, pretrained=pretrained or weights is not None, **options)
+        return timm.create_model(name, pretrained=pretrained or weights is not None, **arguments, **options)
     except (OSError, RuntimeError) as error:
         if weights is not None:
             raise ValueError(f"weights: {weights} does not fit {name}: {error}") from error
@@ -42,7 +52,7 @@ def create_timm_model(name: str, *, crop_size: int, pretrained: bool, weights: s
         raise
 
 
-def check_weights(name: str, weights: str) -> None:
+def check_weights(name: str, weights: str, options: dict[str, Any]) -> None:
     """Refuse a file whose tensors are not, name by name, those of the timm model `name`, apart from its classifier.
 
     timm itself ignores what is missing or left over as soon as a classifier is replaced: a ResNet-34 file would
@@ -55,7 +65,7 @@ def check_weights(name: str, weights: str) -> None:
     except Exception as error:  # a file that is no checkpoint can fail in any way
         raise ValueError(f"weights: {weights} holds no named tensors that can be read ({error})") from error
     with torch.device("meta"):  # names without memory
-        whole = timm.create_model(name)
+        whole = timm.create_model(name, **options)
     prefixes = tuple(f"{layer}." for layer in classifier_names(whole))
     missing, unknown = (
         sorted(key for key in keys if not key.startswith(prefixes))

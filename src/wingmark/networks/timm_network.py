@@ -1,5 +1,7 @@
 """A whole timm model, with its own classifier for the outputs."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,17 +15,32 @@ class TimmNetwork(nn.Module):
     model: a timm name. Vectors (B, 2K) become coordinates (B, K, 2) in pixels of the crop; models that give maps
         (B, M, H, W), or a list of them, are taken as they are. The classifier starts near zero: with timm's own start
         a first guess can lie several crops away from the face.
+    options: more arguments for timm's model, such as `{width: 64}` for an hourglass.
     pretrained, weights: where the weights come from, see `create_timm_model`; without both, from scratch.
     """
 
     def __init__(
-        self, model: str, pretrained: bool = False, weights: str | None = None, *, outputs: int, crop_size: int
+        self,
+        model: str,
+        options: dict[str, Any] | None = None,
+        pretrained: bool = False,
+        weights: str | None = None,
+        *,
+        outputs: int,
+        crop_size: int,
     ) -> None:
         super().__init__()
         self.crop_size = crop_size
-        self.model = create_timm_model(
-            model, crop_size=crop_size, pretrained=pretrained, weights=weights, num_classes=outputs
-        )
+        options = options or {}
+        try:
+            self.model = create_timm_model(
+                model, crop_size=crop_size, pretrained=pretrained, weights=weights, options=options, num_classes=outputs
+            )
+        except TypeError as error:  # an argument that is unknown, or said twice
+            raise ValueError(
+                f"timm cannot build {model} with num_classes and options {options} ({error}); "
+                "leave out what it does not take, or choose another model"
+            ) from error
         for name in classifier_names(self.model):
             classifier = self.model.get_submodule(name)
             nn.init.normal_(classifier.weight, std=0.001)
