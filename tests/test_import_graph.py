@@ -7,7 +7,7 @@ import wingmark
 
 ROOT = Path(wingmark.__file__).parent
 FLOORS = [
-    {"types", "schema", "protocol", "geometry", "heatmaps"},
+    {"types", "schema", "protocol", "geometry", "heatmaps", "curves"},
     {"losses", "codecs", "networks", "metrics", "transforms", "schedules", "files", "progress"},
     {"data"},
     {"objective", "model", "loggers", "callbacks", "evaluation"},

@@ -9,7 +9,6 @@ from wingmark import schema
 from wingmark.codecs import Coordinates, Heatmap
 from wingmark.losses import AdaptiveWingLoss, MSELoss, WingLoss
 from wingmark.model import LandmarkModule
-from wingmark.objective import Objective
 from wingmark.protocol import Protocol
 from wingmark.types import Batch
 
@@ -88,15 +87,6 @@ def test_parts_that_do_not_fit_are_refused_when_built(settings, says):
         module(**settings)
 
 
-def test_the_objective_ignores_what_is_not_valid():
-    objective, data = Objective(Coordinates(schema=FIVE), WingLoss()), batch()
-    output = torch.zeros(3, 5, 2, requires_grad=True)
-    poisoned = data.landmarks_crop.masked_fill(~data.valid[..., None], torch.nan)
-    loss = objective(output, poisoned, data.valid, SIZE)
-    loss.backward()
-    assert loss.isfinite() and (output.grad[~data.valid] == 0).all() and (output.grad[data.valid] != 0).any()
-
-
 def test_a_checkpoint_holds_plain_values():
     one, checkpoint = module(), {}
     one.config = {"compile": False}
@@ -131,19 +121,3 @@ def test_what_would_round_landmarks_is_refused():
         fitted(module(), precision="16-true")
     with pytest.raises(ValueError, match=r"add --trainer\.accelerator cpu"):
         fitted(module(), device="mps")
-
-
-@pytest.mark.long
-def test_the_compiled_objective_gives_the_same_loss_and_gradient():
-    data = batch()
-    results = []
-    for compiled in (False, True):
-        objective = Objective(Heatmap(schema=FIVE), AdaptiveWingLoss())
-        if compiled:
-            objective.compile(fullgraph=True)
-        output = torch.linspace(-0.2, 1.1, 3 * 5 * 16 * 16).view(3, 5, 16, 16).requires_grad_()
-        loss = objective(output, data.landmarks_crop, data.valid, SIZE)
-        loss.backward()
-        results.append((loss.detach(), output.grad))
-    assert torch.allclose(results[0][0], results[1][0], rtol=1e-6)
-    assert torch.allclose(results[0][1], results[1][1], rtol=1e-5, atol=1e-9)

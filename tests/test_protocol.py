@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from wingmark import protocol, schema
+from wingmark.geometry import apply, crop_to_image
 from wingmark.protocol import Protocol
 from wingmark.types import Box, Face
 
@@ -91,6 +92,16 @@ def test_schema_without_eyes():
 def test_built_in_names_and_round_trip():
     for name, one in protocol.BUILT_IN.items():
         assert one.name == name and Protocol.from_dict(one.to_dict()) == one
+
+
+@pytest.mark.parametrize(("name", "box", "grown"), [("wflw-awing", "dataset", 1.1), ("300w-awing", "detector", 1.0)])
+def test_crop_of_the_adaptive_wing_paper(name, box, grown):
+    rule = protocol.get(f"{name}/inter-ocular/v1")
+    found = rule.crop_box(face(POINTS, **{box: Box.from_corners(198, 242, 331, 385)}))
+    to_image = crop_to_image(found, 256, rule.margin)
+    corners = apply(to_image, np.array([[-0.5, -0.5], [255.5, 255.5]]))
+    half = 143 * grown / 2  # the box is 133 wide and 143 high
+    assert corners == pytest.approx(np.array([[264.5 - half, 313.5 - half], [264.5 + half, 313.5 + half]]), abs=1e-9)
 
 
 def test_digest_changes_with_the_content_alone():

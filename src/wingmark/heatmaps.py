@@ -15,15 +15,31 @@ from wingmark import geometry
 def gaussian(centers: Tensor, sigma: float, height: int, width: int, radius: float = math.inf) -> Tensor:
     """Draw Gaussians of `sigma` cells that are 1 exactly at `centers` and 0 farther than `radius` cells in x or y.
 
-    A Gaussian is separable, so each map is a column times a row: torch.compile fuses that product into whatever reads
-    it and never stores the maps. A center at infinity gives an empty map.
+    A center at infinity gives an empty map.
+    """
+    return outer(*gaussian_profiles(centers, sigma, height, width, radius))
+
+
+def gaussian_profiles(
+    centers: Tensor, sigma: float, height: int, width: int, radius: float = math.inf, dilated: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The same maps as a column (B, K, H) and a row (B, K, W) each: a Gaussian is separable.
+
+    dilated: of the maps after 3x3 gray dilation, where each cell is the highest of nine; for centers on the map.
     """
 
     def profile(center: Tensor, length: int) -> Tensor:
-        offset = torch.arange(length, device=center.device) - center[..., None]
-        return torch.exp(-0.5 * (offset / sigma) ** 2) * (offset.abs() <= radius)
+        distance = (torch.arange(length, device=center.device) - center[..., None]).abs()
+        if dilated:  # the distance of the nearest of three cells; one off the map is never nearer than the last on it
+            distance = torch.minimum(distance, (distance - 1).abs())
+        return torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius)
 
-    return profile(centers[..., 1], height)[..., :, None] * profile(centers[..., 0], width)[..., None, :]
+    return profile(centers[..., 1], height), profile(centers[..., 0], width)
+
+
+def outer(column: Tensor, row: Tensor) -> Tensor:
+    """Maps (B, K, H, W) that are a column (B, K, H) times a row (B, K, W)."""
+    return column[..., :, None] * row[..., None, :]
 
 
 def peaks(maps: Tensor) -> Tensor:

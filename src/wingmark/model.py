@@ -37,7 +37,7 @@ class LandmarkModule(LightningModule):
         crop_size: side of the crops in pixels; the command line takes it from the data.
         optimizer: from parameters to an optimizer.
         schedule: from the optimizer and the number of its steps to a schedule stepped after each; None keeps the rate.
-        compile: fuse codec and loss with torch.compile; `auto` does so for heatmaps where a compiler works.
+        compile: fuse target and loss with torch.compile; `auto` does so for heatmaps where a compiler works.
     """
 
     config: dict[str, Any] | None = None  # of the `model` section, set by the command line; stored with the weights
@@ -76,14 +76,19 @@ class LandmarkModule(LightningModule):
     @torch.no_grad()
     def _check_parts(self) -> None:
         """Try network, codec and loss together on two fake faces: parts that do not fit fail here, by name."""
+        reads_boundary = any(getattr(module, "reads_boundary", False) for module in self.network.modules())
+        if reads_boundary and getattr(self.codec, "boundary", None) is None:
+            raise ValueError(
+                "model.network takes the last map of each stack for the boundary (boundary_coordinates: true), but "
+                "model.codec draws none: set model.codec.init_args.boundary to paper or full, or the other to false"
+            )
         training = self.network.training
         image = torch.zeros(2, 3, self.crop_size, self.crop_size, dtype=torch.uint8)
         outputs = self.network.eval()(image)
         self.network.train(training)
         middle = torch.full((2, self.schema.num_landmarks, 2), (self.crop_size - 1) / 2)
         valid = torch.ones(2, self.schema.num_landmarks, dtype=torch.bool)
-        for output in outputs:
-            self.objective(output, middle, valid, self.crop_size)
+        self.objective(outputs, middle, valid, self.crop_size)
         self.codec.decode(outputs[-1], self.crop_size)
 
     def setup(self, stage: str) -> None:
@@ -137,12 +142,12 @@ class LandmarkModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         size = batch.image.shape[-1]
-        losses = [
-            self.objective(output, batch.landmarks_crop, batch.valid, size)
-            for output in self.network_outputs(batch.image)
-        ]
+        losses = self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
         loss = torch.stack(losses).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        if len(losses) > 1:
+            per_stack = {f"train/loss_stack{number}": loss for number, loss in enumerate(losses, start=1)}
+            self.log_dict(per_stack, batch_size=len(batch.image))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -1,14 +1,17 @@
-"""From a network's output and landmarks to the scalar that is minimized."""
+"""From a network's outputs and landmarks to the scalars that are minimized."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wingmark.codecs import Codec
 from wingmark.losses import LandmarkLoss
 
 
 class Objective(nn.Module):
-    """A codec and a loss: the one region that torch.compile fuses, so that targets are never written to memory.
+    """A codec and a loss.
 
     Raises ValueError where the loss does not go with what the codec makes the network predict.
     """
@@ -23,13 +26,49 @@ class Objective(nn.Module):
         if loss.reduction == "none":
             raise ValueError("model.loss.reduction is none, which gives no scalar to minimize; choose mean or sum")
         self.codec, self.loss = codec, loss
+        self._sketch, self._gradient_and_total = codec.sketch, torch.func.grad_and_value(self._total, has_aux=True)
 
+    def compile(self) -> None:
+        """Fuse with torch.compile what happens per cell into one pass that reads an output and writes its gradient.
+
+        Targets and weights are then never stored: the thresholds let no intermediate be, however much it reads.
+        """
+        options = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10000}
+        self._sketch = torch.compile(self._sketch)
+        self._gradient_and_total = torch.compile(self._gradient_and_total, options=options)
+
+    def forward(self, outputs: Sequence[Tensor], landmarks_crop: Tensor, valid: Tensor, crop_size: int) -> list[Tensor]:
+        """The loss of each output of a network, all (B, M, H, W) or all (B, K, 2).
+
+        Landmarks (B, K, 2) are pixels of the crop.
+        """
+        sketch = self._sketch(landmarks_crop, valid, outputs[0].shape, crop_size)
+        return [self.loss.reduce(*_Total.apply(output, sketch, self._gradient_and_total)) for output in outputs]
+
+    def _total(self, output: Tensor, sketch: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor]:
+        target = self.codec.target(sketch)
+        return self.loss.weighted(output, *target).sum(), self.loss.count(target.mask, target.value)
+
+
+class _Total(torch.autograd.Function):
+    """Value and gradient in one pass, where autograd makes two and keeps what lies between them.
+
+    The gradient is that of the sum, so that it is well scaled in half floats too.
+    """
+
+    @staticmethod
     def forward(
-        self, output: torch.Tensor, landmarks_crop: torch.Tensor, valid: torch.Tensor, crop_size: int
-    ) -> torch.Tensor:
-        """The loss of one output of the network, (B, M, H, W) or (B, K, 2), for landmarks (B, K, 2) in crop pixels."""
-        target, weight = self.codec.encode(landmarks_crop, valid, output.shape, crop_size)
-        return self.loss(output, target, weight)
+        ctx: Any, output: Tensor, sketch: tuple[Tensor | None, ...], gradient_and_total: Any
+    ) -> tuple[Tensor, Tensor]:
+        gradient, (total, count) = gradient_and_total(output, sketch)
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, _: None) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient.mul_(grad_total), None, None  # in place: autograd refuses a second backward
 
 
 def compiler_fault(device: torch.device) -> str | None:

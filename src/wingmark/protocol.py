@@ -174,6 +174,10 @@ BUILT_IN = {
         Protocol("300w-challenge/inter-ocular/v1", tag="challenge", faces={"full": 135}),
         # The same crop from the boxes of a detector, which know nothing of the answer.
         Protocol("300w-detector/inter-ocular/v1", box="detector", parts=PARTS_300W, faces=FACES_300W),
+        # As the Adaptive Wing paper crops (section 7.3): the box that comes with the data, WFLW's enlarged by a tenth.
+        Protocol("300w-awing/inter-ocular/v1", "detector", 1.0, parts=PARTS_300W, faces=FACES_300W),
+        Protocol("300w-awing/inter-pupil/v1", "detector", 1.0, "inter_pupil", parts=PARTS_300W, faces=FACES_300W),
+        Protocol("wflw-awing/inter-ocular/v1", "dataset", 1.1, threshold=0.10, faces=WFLW_FACES),
         # Faces cut from the training photos (data.holdout): for copies without the test sets.
         Protocol("300w-holdout/inter-ocular/v1"),
         Protocol("wflw/inter-ocular/v1", box="dataset", threshold=0.10, faces=WFLW_FACES),

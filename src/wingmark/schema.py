@@ -31,6 +31,8 @@ class LandmarkSchema:
     inter_ocular: the two outer eye corners, image-left one first; None where the markup has none.
     inter_pupil: for each eye, image-left first, the landmarks whose mean is the pupil; None likewise.
     contours: curves by name, for drawing and for boundary maps.
+    boundaries: sets of contours by name, each of which makes one boundary map: `paper` is what Adaptive Wing (ICCV
+        2019) draws, or its like for a markup that the paper does not have, `full` everything that was annotated.
     """
 
     name: str
@@ -39,6 +41,7 @@ class LandmarkSchema:
     inter_ocular: tuple[int, int] | None = None
     inter_pupil: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     contours: dict[str, Contour] = field(default_factory=dict)
+    boundaries: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count, flip = self.num_landmarks, self.flip_permutation
@@ -63,6 +66,13 @@ class LandmarkSchema:
             outside = [i for i in indices if not 0 <= i < count]
             if outside or not indices:
                 raise ValueError(f"schema {self.name}: {key} must hold indices in 0..{count - 1}, got {list(indices)}")
+        for name, curves in self.boundaries.items():
+            unknown = [curve for curve in curves if curve not in self.contours]
+            if unknown or not curves:
+                raise ValueError(
+                    f"schema {self.name}: boundaries.{name} must name contours, got {list(curves)}; "
+                    f"the contours are {', '.join(self.contours) or 'none'}"
+                )
         eyes = {"inter_ocular": self.inter_ocular and [[i] for i in self.inter_ocular], "inter_pupil": self.inter_pupil}
         for key, pair in eyes.items():
             if pair and {flip[i] for i in pair[0]} != set(pair[1]):
@@ -76,6 +86,15 @@ class LandmarkSchema:
         """flip_permutation as an index array (K,)."""
         return np.array(self.flip_permutation)
 
+    def boundary(self, name: str) -> list[Contour]:
+        """The curves of a boundary map. Raises ValueError where this markup has none of that name."""
+        if name not in self.boundaries:
+            raise ValueError(
+                f"schema {self.name} has no boundary {name!r}, it has {', '.join(self.boundaries) or 'none'}; "
+                "choose one of them, boundary: null, or add it to the schema file under boundaries"
+            )
+        return [self.contours[curve] for curve in self.boundaries[name]]
+
     def to_dict(self) -> dict:
         """Plain numbers, strings, lists and dictionaries; `from_dict` builds the same schema again."""
         return {
@@ -85,6 +104,7 @@ class LandmarkSchema:
             "inter_ocular": None if self.inter_ocular is None else list(self.inter_ocular),
             "inter_pupil": None if self.inter_pupil is None else [list(eye) for eye in self.inter_pupil],
             "contours": {n: {"indices": list(c.indices), "closed": c.closed} for n, c in self.contours.items()},
+            "boundaries": {name: list(curves) for name, curves in self.boundaries.items()},
         }
 
     @classmethod
@@ -97,7 +117,7 @@ class LandmarkSchema:
                 f"schema: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}; the keys are {list(known)}"
             )
         pupils, corners = fields.get("inter_pupil"), fields.get("inter_ocular")
-        contours = fields.get("contours") or {}
+        contours, boundaries = fields.get("contours") or {}, fields.get("boundaries") or {}
         return cls(
             name=fields["name"],
             num_landmarks=fields["num_landmarks"],
@@ -105,6 +125,7 @@ class LandmarkSchema:
             inter_ocular=None if corners is None else tuple(corners),
             inter_pupil=None if pupils is None else tuple(tuple(eye) for eye in pupils),
             contours={n: Contour(tuple(c["indices"]), c.get("closed", False)) for n, c in contours.items()},
+            boundaries={name: tuple(curves) for name, curves in boundaries.items()},
         )
 
 

@@ -57,6 +57,7 @@ NOISE = (
     r"(?s)\s*``instantiate_classes`` was deprecated",  # by Lightning 2.6; see pyproject.toml
     r"(?s)\s*By default only one JsonargparseDeprecationWarning",
     "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
+    "You're using the WeightAveraging callback, but loading",  # the averaged weights are what is tested
     ".*number of training batches .* is smaller than the logging interval",
 )
 

@@ -17,18 +17,18 @@ def test_two_numbers_per_landmark():
 
 def test_round_trip_is_exact_also_outside_the_crop():
     landmarks = torch.rand(2, 5, 2) * 200 - 50
-    target, weight = CODEC.encode(landmarks, torch.ones(2, 5, dtype=torch.bool), SHAPE, crop_size=100)
+    target, weight, mask = CODEC.encode(landmarks, torch.ones(2, 5, dtype=torch.bool), SHAPE, crop_size=100)
     decoded, score = CODEC.decode(target, crop_size=100)
     assert torch.equal(decoded, landmarks)
-    assert torch.equal(weight, torch.ones(2, 5, 1))
+    assert weight is None and torch.equal(mask, torch.ones(2, 5, 1, dtype=torch.bool))
     assert score is None
 
 
-def test_weight_is_valid_and_leaves_missing_landmarks_alone():
+def test_mask_is_valid_and_leaves_missing_landmarks_alone():
     landmarks, valid = torch.rand(2, 5, 2), torch.rand(2, 5) > 0.5
     landmarks[~valid] = torch.nan
-    target, weight = CODEC.encode(landmarks, valid, SHAPE, crop_size=100)
-    assert torch.equal(weight[..., 0].bool(), valid)
+    target, _, mask = CODEC.encode(landmarks, valid, SHAPE, crop_size=100)
+    assert torch.equal(mask[..., 0], valid)
     assert target[valid].isfinite().all()
 
 

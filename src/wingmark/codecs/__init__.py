@@ -1,9 +1,10 @@
 """Codecs: what a network is trained on, made from landmarks, and landmarks made from what it gives."""
 
-from wingmark.codecs.codec import Codec, CodecFactory
+from wingmark.codecs.codec import Codec, CodecFactory, Target
 from wingmark.codecs.coordinates import Coordinates
 from wingmark.codecs.decoders import Argmax, Decoder, LocalCentroid, QuarterOffset, Taylor
 from wingmark.codecs.heatmap import Heatmap
+from wingmark.codecs.loss_maps import DilatedLossMap, LossMap, TargetLossMap
 
 __all__ = [
     "Argmax",
@@ -11,8 +12,12 @@ __all__ = [
     "CodecFactory",
     "Coordinates",
     "Decoder",
+    "DilatedLossMap",
     "Heatmap",
     "LocalCentroid",
+    "LossMap",
     "QuarterOffset",
+    "Target",
+    "TargetLossMap",
     "Taylor",
 ]

@@ -57,9 +57,14 @@ def adaptive_wing(
     """
     y = target.clamp(0, 1)
     d = (prediction - y).abs()
-    power = alpha - y
-    at_theta = (theta / epsilon) ** power
-    value_at_theta = omega * torch.log1p(at_theta)
-    slope = omega * power * at_theta / ((1 + at_theta) * theta)  # the paper's A; C is theta A - value_at_theta
-    curve = omega * torch.log1p((d / epsilon) ** power)
-    return torch.where(d < theta, curve, value_at_theta + slope * (d - theta))
+    with torch.no_grad():
+        power = alpha - y
+        # Up to theta d itself; from there on theta, where the curve and its slope A stay as they are: one power serves
+        # both branches. tiny keeps the logarithm finite at d = 0.
+        curved = d.clamp(torch.finfo(d.dtype).tiny, theta)
+        q = torch.exp(power * torch.log(curved / epsilon))
+        slope = omega * power * q / ((1 + q) * curved)
+        value = omega * torch.log1p(q) + slope * (d - curved)
+    # The slope is the derivative on both branches. d - d.detach() is exactly 0, with the gradient of d: what autograd
+    # would find by the chain rule, in half the time.
+    return value + slope * (d - d.detach())

@@ -1,0 +1,35 @@
+"""What recipes promise in their comments."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from wingmark.schedules import Steps
+
+RECIPES = Path(__file__).parents[1] / "configs" / "recipes"
+
+
+def recipe(name: str) -> dict:
+    return yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+
+
+# Faces of WFLW in batches of 8 and 32, 300W in batches of 8, on one process and on several; and very few.
+@pytest.mark.parametrize("steps_per_epoch", [843, 210, 354, 88, 7, 1])
+@pytest.mark.parametrize("name", ["wflw_awing_hourglass4", "300w_awing_hourglass4"])
+def test_adaptive_wing_changes_its_rate_at_the_first_step_of_epochs_80_and_160(name, steps_per_epoch):
+    content = recipe(name)
+    epochs, settings = content["trainer"]["max_epochs"], content["model"]["schedule"]["init_args"]
+    optimizer = torch.optim.RMSprop([torch.nn.Parameter(torch.zeros(1))], **content["model"]["optimizer"]["init_args"])
+    (factor,) = Steps(**settings, optimizer=optimizer, total_steps=epochs * steps_per_epoch).lr_lambdas
+    rates = {epoch: [1e-4 * factor(epoch * steps_per_epoch + step) for step in (-1, 0)] for epoch in (80, 160)}
+    assert rates[80] == pytest.approx([1e-4, 1e-5]) and rates[160] == pytest.approx([1e-5, 1e-6])
+    assert optimizer.param_groups[0]["lr"] == 1e-4 and 1e-4 * factor(epochs * steps_per_epoch) == pytest.approx(1e-6)
+
+
+def test_adaptive_wing_on_300w_and_wflw_differs_in_the_data_alone():
+    wflw, w300 = recipe("wflw_awing_hourglass4"), recipe("300w_awing_hourglass4")
+    for own in ("source", "protocol"):
+        assert wflw["data"].pop(own) != w300["data"].pop(own)
+    assert wflw == w300
