@@ -21,7 +21,8 @@ def curve_weights(contour: Contour) -> Tensor:
 
     The curve is a uniform Catmull-Rom spline: smooth, through every landmark, and linear in them, so that one matrix
     serves all faces. Its ends follow the parabola through the last three landmarks; through three landmarks it is that
-    parabola, through two the straight line.
+    parabola, through two the straight line. The interpolating spline of the paper's released code swings out where
+    landmarks are unevenly spaced: on the inner lips of 68 landmarks the two lie up to 3.8 cells of 64 apart.
     """
     count = len(contour.indices)
     if count < 2:

@@ -26,7 +26,6 @@ class Objective(nn.Module):
         if loss.reduction == "none":
             raise ValueError("model.loss.reduction is none, which gives no scalar to minimize; choose mean or sum")
         self.codec, self.loss = codec, loss
-        self._sketch, self._gradient_and_total = codec.sketch, torch.func.grad_and_value(self._total, has_aux=True)
 
     def compile(self) -> None:
         """Fuse with torch.compile what happens per cell into one pass that reads an output and writes its gradient.
@@ -44,6 +43,12 @@ class Objective(nn.Module):
         """
         sketch = self._sketch(landmarks_crop, valid, outputs[0].shape, crop_size)
         return [self.loss.reduce(*_Total.apply(output, sketch, self._gradient_and_total)) for output in outputs]
+
+    def _sketch(self, *arguments: Any) -> tuple[Tensor | None, ...]:
+        return self.codec.sketch(*arguments)
+
+    def _gradient_and_total(self, output: Tensor, sketch: tuple[Tensor | None, ...]) -> tuple[Tensor, Any]:
+        return torch.func.grad_and_value(self._total, has_aux=True)(output, sketch)
 
     def _total(self, output: Tensor, sketch: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor]:
         target = self.codec.target(sketch)
