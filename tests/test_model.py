@@ -9,6 +9,7 @@ from wingmark import schema
 from wingmark.codecs import Coordinates, Heatmap
 from wingmark.losses import AdaptiveWingLoss, MSELoss, WingLoss
 from wingmark.model import LandmarkModule
+from wingmark.networks import TimmNetwork
 from wingmark.protocol import Protocol
 from wingmark.types import Batch
 
@@ -32,6 +33,16 @@ def module(codec=Coordinates, loss=None, shape=(5, 2), **settings) -> LandmarkMo
     return LandmarkModule(network, codec, loss or WingLoss(), FIVE, Protocol("p"), SIZE, **settings)
 
 
+def test_a_network_that_reads_a_boundary_needs_a_codec_that_draws_one():
+    options = {"width": 8, "coord_conv": True, "boundary_coordinates": True}
+    network = functools.partial(TimmNetwork, "hourglass2", options)
+    codec = functools.partial(Heatmap, boundary="paper")
+    parts = {"schema": schema.get("cofw29"), "protocol": Protocol("p"), "crop_size": 64}
+    assert LandmarkModule(network, codec, AdaptiveWingLoss(), **parts).codec.outputs == 30
+    with pytest.raises(ValueError, match=r"set model\.codec\.init_args\.boundary to paper or full"):
+        LandmarkModule(network, Heatmap, AdaptiveWingLoss(), **parts)
+
+
 def batch(count=3) -> Batch:
     random = torch.Generator().manual_seed(1)
     landmarks = torch.rand(count, 5, 2, generator=random) * SIZE
@@ -44,13 +55,19 @@ def batch(count=3) -> Batch:
 
 def test_training_averages_the_loss_over_outputs():
     one, data = module(), batch()
-    one.log = lambda *args, **kwargs: None
+    logged = {}
+    one.log = lambda name, value, **kwargs: logged.update({name: value})
+    one.log_dict = lambda values, **kwargs: logged.update(values)
     loss = one.training_step(data, 0)
     each = [
         WingLoss()(output.expand(3, 5, 2)[data.valid], data.landmarks_crop[data.valid])
         for output in (one.network.first, one.network.last)
     ]
     assert loss.item() == pytest.approx(sum(each).item() / 2, rel=1e-6)
+    assert logged.keys() == {"train/loss", "train/loss_stack1", "train/loss_stack2"}
+    assert logged["train/loss"] is loss
+    for number, expected in enumerate(each, start=1):
+        torch.testing.assert_close(logged[f"train/loss_stack{number}"], expected)
 
 
 def test_evaluation_decodes_the_last_output_into_image_pixels():

@@ -1,5 +1,8 @@
 """Codec and loss as one: value and gradient in one pass, eager and compiled."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -93,10 +96,46 @@ def test_the_gradient_can_be_had_once():
 
 
 def test_what_lies_between_landmarks_and_loss_is_small():
-    """What is stored for the compiled loss: less than one of 30 maps."""
+    """What is stored for the compiled loss, beside an output of 30 maps: less than 4 of them."""
     landmarks, valid = batch()
     sketch = heatmap().sketch(landmarks, valid, torch.Size([3, 30, 64, 64]), SIZE)
-    assert sum(part.numel() for part in sketch) < 0.2 * 3 * 30 * 64 * 64
+    assert sum(part.numel() for part in sketch) < 4 * 3 * 64 * 64
+
+
+def test_a_batch_without_faces_is_a_loss_of_zero():
+    output = torch.zeros(0, 30, 16, 16, requires_grad=True)
+    (loss,) = Objective(heatmap(), AdaptiveWingLoss())(
+        [output], torch.zeros(0, 29, 2), torch.zeros(0, 29, dtype=torch.bool), SIZE
+    )
+    loss.backward()
+    assert loss == 0 and output.grad.shape == output.shape
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 16, 16), (3, 30, 1, 1), (1, 30, 16, 16), (3, 30, 8, 8)], ids=str)
+def test_outputs_of_several_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="all outputs of a network must have one shape"):
+        Objective(heatmap(), AdaptiveWingLoss())([maps(), torch.zeros(shape)], *batch(), SIZE)
+
+
+def test_channels_last_outputs_give_the_same():
+    objective, output = Objective(heatmap(), AdaptiveWingLoss()), maps()
+    last = output.detach().to(memory_format=torch.channels_last).requires_grad_()
+    (expected,), (found,) = in_one_pass(objective, output), in_one_pass(objective, last)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda objective: pickle.loads(pickle.dumps(objective))])
+def test_a_copy_is_an_objective_of_its_own_and_not_compiled(duplicate, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(function) or None)
+    objective = Objective(heatmap(), AdaptiveWingLoss())
+    (expected,) = in_one_pass(objective, maps())
+    objective.compile()
+    copied = duplicate(objective)
+    assert len(compiled) == 2
+    torch.testing.assert_close(in_one_pass(copied, maps()), [expected])
+    copied.loss.omega = 7.0
+    torch.testing.assert_close(in_one_pass(copied, maps())[0][0], expected[0] / 2)
 
 
 @pytest.mark.long
@@ -109,4 +148,8 @@ def test_the_compiled_objective_gives_the_same_in_one_graph(target):
     objective.compile()
     (found,) = in_one_pass(objective, output)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    fewer = output.detach()[:2].requires_grad_()
+    landmarks, valid = (part[:2] for part in batch())
+    eager = objective.loss(fewer, *objective.codec.encode(landmarks, valid, fewer.shape, SIZE))
+    torch.testing.assert_close(objective([fewer], landmarks, valid, SIZE)[0], eager, rtol=1e-5, atol=0)
     assert not torch._dynamo.utils.counters["graph_break"]

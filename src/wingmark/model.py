@@ -146,7 +146,7 @@ class LandmarkModule(LightningModule):
         loss = torch.stack(losses).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
         if len(losses) > 1:
-            per_stack = {f"train/loss_stack{number}": loss for number, loss in enumerate(losses, start=1)}
+            per_stack = {f"train/loss_stack{number}": value for number, value in enumerate(losses, start=1)}
             self.log_dict(per_stack, batch_size=len(batch.image))
         return loss
 

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 from wingmark.codecs import Codec
 from wingmark.losses import LandmarkLoss
 
+# Of torch.compile: store no intermediate, however much it reads.
+FUSE_ALL = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10000}
+
 
 class Objective(nn.Module):
     """A codec and a loss.
+
+    Value and gradient come from one pass over an output, and the gradient can be had once. The pass cannot be put under
+    activation checkpointing, which has nothing to save there; the network can.
 
     Raises ValueError where the loss does not go with what the codec makes the network predict.
     """
@@ -28,19 +34,26 @@ class Objective(nn.Module):
         self.codec, self.loss = codec, loss
 
     def compile(self) -> None:
-        """Fuse with torch.compile what happens per cell into one pass that reads an output and writes its gradient.
+        """Fuse what happens per cell into one pass that reads an output and writes its gradient, and stores no target.
 
-        Targets and weights are then never stored: the thresholds let no intermediate be, however much it reads.
+        A copy of this objective starts without.
         """
-        options = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10000}
+        torch.compiler.reset()  # what was compiled for other objectives would count against the limit of this one
         self._sketch = torch.compile(self._sketch)
-        self._gradient_and_total = torch.compile(self._gradient_and_total, options=options)
+        self._gradient_and_total = torch.compile(self._gradient_and_total, options=FUSE_ALL)
+
+    def __getstate__(self) -> dict[str, Any]:
+        compiled = ("_sketch", "_gradient_and_total")
+        return {name: value for name, value in super().__getstate__().items() if name not in compiled}
 
     def forward(self, outputs: Sequence[Tensor], landmarks_crop: Tensor, valid: Tensor, crop_size: int) -> list[Tensor]:
         """The loss of each output of a network, all (B, M, H, W) or all (B, K, 2).
 
-        Landmarks (B, K, 2) are pixels of the crop.
+        Landmarks (B, K, 2) are pixels of the crop. Raises ValueError for outputs that the codec does not expect.
         """
+        shapes = {tuple(output.shape) for output in outputs}
+        if len(shapes) > 1:
+            raise ValueError(f"all outputs of a network must have one shape, got {sorted(shapes)}")
         sketch = self._sketch(landmarks_crop, valid, outputs[0].shape, crop_size)
         return [self.loss.reduce(*_Total.apply(output, sketch, self._gradient_and_total)) for output in outputs]
 
@@ -79,7 +92,8 @@ class _Total(torch.autograd.Function):
 def compiler_fault(device: torch.device) -> str | None:
     """Why torch.compile does not work for this device, or None where it does."""
     try:
-        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
+        probe = torch.func.grad_and_value(lambda x: x.square().sum())
+        torch.compile(probe, options=FUSE_ALL)(torch.ones(2, device=device))
     except Exception as error:  # whatever is missing (a C++ compiler, Python headers), training goes on without
         return str(error).strip().splitlines()[0]
     return None

@@ -58,8 +58,12 @@ def test_the_base_map_is_one_plus_ten_times_the_target():
 def test_other_weights_and_thresholds_are_settings():
     codec = Heatmap(loss_map=DilatedLossMap(weight=4, threshold=0.5), schema=FIVE)
     assert encode(codec, landmarks_of(FIVE)).weight.unique().tolist() == [1, 5]
-    with pytest.raises(ValueError, match="DilatedLossMap: weight must be 0 or more, got -1"):
-        DilatedLossMap(weight=-1)
+    for weight in (-1, float("inf")):
+        with pytest.raises(ValueError, match=f"TargetLossMap: weight must be a number from 0 on, got {weight}"):
+            TargetLossMap(weight=weight)
+    for threshold in (0, 1.1):
+        with pytest.raises(ValueError, match=rf"threshold must lie in \(0, 1\], as targets do, got {threshold}"):
+            DilatedLossMap(threshold=threshold)
 
 
 @pytest.mark.parametrize("target", ["subpixel", "floored"])
@@ -73,7 +77,7 @@ def test_the_boundary_is_one_more_map_and_leaves_the_others_alone(target):
         assert torch.equal(without, with_boundary[:, :98])
     cells = geometry.pixels_to_cells(landmarks, 4)
     pieces = curves.piece_weights(WFLW.boundary("paper"), 98)
-    drawn = curves.draw(pieces, cells.round() if target == "floored" else cells, 1.0, 64, 64)
+    drawn = curves.draw(pieces, cells, 1.0, 64, 64)
     assert torch.equal(both.value[:, 98], drawn)
     assert both.mask[:, 98].all()
 

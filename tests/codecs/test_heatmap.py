@@ -96,6 +96,16 @@ def test_floored_target_has_the_error_of_the_paper():
         assert torch.equal(score, torch.ones_like(score))
 
 
+def test_floored_target_takes_the_cell_that_holds_the_landmark_also_between_cells_and_on_the_border():
+    """At 4 px per cell the border between cells 0 and 1 is at 3.5 px and belongs to cell 1; the crop's to the last."""
+    pixels = torch.tensor([-0.5, 3.4, 3.5, 7.5, 11.5, 251.5, 255.5])
+    landmarks = torch.stack([pixels, torch.full((7,), 101.0)], dim=-1)[:, None].expand(7, 5, 2)
+    codec = Heatmap(1.75, "floored", Argmax(), schema=FIVE)
+    target, _, mask = codec.encode(landmarks, all_valid(landmarks), torch.Size([7, 5, 64, 64]), 256)
+    assert mask.all() and (target.amax((-2, -1)) == 1).all()
+    assert heatmaps.peaks(target)[:, 0].tolist() == [[x, 25] for x in (0, 0, 1, 2, 3, 63, 63)]
+
+
 def test_floored_target_keeps_seven_by_seven_cells_around_the_cell_of_the_landmark():
     """Pixels 24 to 27 belong to cell 6, whose center is 25.5."""
     landmarks = torch.tensor([[[24.0, 27.0], [23.6, 27.4], [25.5, 25.5], [26.0, 26.9], [27.4, 23.6]]])

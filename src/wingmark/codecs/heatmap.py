@@ -18,14 +18,14 @@ BOUNDARY_SIGMA = 1.0  # cells
 
 
 class Sketch(NamedTuple):
-    """Maps as products of columns (B, M, H) and rows (B, M, W), the same after 3x3 gray dilation, and the boundary."""
+    """Maps as products of columns (B, M, H) and rows (B, M, W), and the boundary (B, 1, H, W); the same 3x3 dilated."""
 
     mask: Tensor  # (B, M, 1, 1) bool
     column: Tensor
     row: Tensor
-    dilated_column: Tensor
-    dilated_row: Tensor
-    boundary: Tensor | None  # (B, 1, H, W)
+    boundary: Tensor | None
+    dilated_column: Tensor | None
+    dilated_row: Tensor | None
     dilated_boundary: Tensor | None
 
 
@@ -39,7 +39,8 @@ class Heatmap(Codec):
     decoder: finds the landmark in the map that the network gives; any will do at test time, whatever was trained.
     loss_map: how much more than the background the cells around a landmark and on the boundary count; None: as much.
     boundary: one more map, the last: curves through the landmarks, named in the schema under `boundaries`. It helps
-        the network to learn and is not decoded (ICCV 2019, section 5; its Gaussian profile has a sigma of 1 cell).
+        the network to learn and is not decoded (ICCV 2019, section 5; its Gaussian profile has a sigma of 1 cell). The
+        curves go through the landmarks themselves; the released code floors these too.
 
     A landmark that is not valid or lies outside the crop does not count, and its map is empty; nor does the boundary
     where any landmark of its curves is not valid. Score is the highest value of a map.
@@ -72,39 +73,46 @@ class Heatmap(Codec):
     @torch.no_grad()
     def sketch(self, landmarks_crop: Tensor, valid: Tensor, output_shape: torch.Size, crop_size: int) -> Sketch:
         self.check(output_shape)
-        height, width = output_shape[-2:]
-        cells = geometry.pixels_to_cells(landmarks_crop.float(), crop_size / width)
-        radius = math.inf
+        size = output_shape[-1]
+        cells = geometry.pixels_to_cells(landmarks_crop.float(), crop_size / size)
+        centers, radius = cells, math.inf
         if self.target_kind == "floored":
-            cells, radius = cells.round(), FLOORED_RADIUS
+            centers, radius = (cells + 0.5).floor().clamp(max=size - 1), FLOORED_RADIUS
         mask = valid & geometry.inside(landmarks_crop, crop_size, crop_size)
-        centers = cells.where(mask[..., None], torch.inf)
+        centers = centers.where(mask[..., None], torch.inf)
         boundary = dilated_boundary = None
         if self.boundary is not None:
             # The boundary is added to the empty map of a landmark at infinity, so that no map is copied to join them.
             centers = F.pad(centers, (0, 0, 0, 1), value=torch.inf)
-            boundary, boundary_mask = self._draw_boundary(cells, valid, height, width)
-            dilated_boundary = F.max_pool2d(boundary, 3, stride=1, padding=1)
+            boundary, boundary_mask = self._draw_boundary(cells, valid, size)
             mask = torch.cat([mask, boundary_mask], dim=1)
-        profiles = heatmaps.gaussian_profiles(centers, self.sigma, height, width, radius)
-        dilated_profiles = heatmaps.gaussian_profiles(centers, self.sigma, height, width, radius, dilated=True)
-        return Sketch(mask[..., None, None], *profiles, *dilated_profiles, boundary, dilated_boundary)
+        profiles, dilated_profiles = heatmaps.gaussian_profiles(centers, self.sigma, size, size, radius), (None, None)
+        if self.loss_map is not None:
+            dilated_profiles = heatmaps.gaussian_profiles(centers, self.sigma, size, size, radius, dilated=True)
+            dilated_boundary = None if boundary is None else F.max_pool2d(boundary, 3, stride=1, padding=1)
+        return Sketch(mask[..., None, None], *profiles, boundary, *dilated_profiles, dilated_boundary)
 
-    def _draw_boundary(self, cells: Tensor, valid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def _draw_boundary(self, cells: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """The boundary of each face (B, 1, H, W), and whether it counts (B, 1)."""
         used = self.pieces.ne(0).any(0).any(0)
         counts = (valid | ~used).all(-1, keepdim=True)
         landmarks = cells.where(valid[..., None], 0)  # what is not valid may be NaN
-        drawn = curves.draw(self.pieces, landmarks, BOUNDARY_SIGMA, height, width)
+        drawn = curves.draw(self.pieces, landmarks, BOUNDARY_SIGMA, size, size)
         return drawn[:, None].where(counts[..., None, None], 0), counts
 
     def target(self, sketch: Sketch) -> Target:
-        maps = heatmaps.outer(sketch.column, sketch.row)
-        dilated = heatmaps.outer(sketch.dilated_column, sketch.dilated_row)
-        if sketch.boundary is not None:
-            last = torch.arange(self.outputs, device=maps.device)[:, None, None] == self.outputs - 1
-            maps, dilated = maps + last * sketch.boundary, dilated + last * sketch.dilated_boundary
-        return Target(maps, self.loss_map and self.loss_map(maps, dilated), sketch.mask)
+        maps, weight = self._join(sketch.column, sketch.row, sketch.boundary), None
+        if self.loss_map is not None:
+            dilated = self._join(sketch.dilated_column, sketch.dilated_row, sketch.dilated_boundary)
+            weight = self.loss_map(maps, dilated)
+        return Target(maps, weight, sketch.mask)
+
+    def _join(self, column: Tensor, row: Tensor, boundary: Tensor | None) -> Tensor:
+        maps = heatmaps.outer(column, row)
+        if boundary is None:
+            return maps
+        last = torch.arange(self.outputs, device=maps.device)[:, None, None] == self.outputs - 1
+        return maps + last * boundary
 
     def decode(self, output: Tensor, crop_size: int) -> tuple[Tensor, Tensor]:
         self.check(output.shape)

@@ -1,5 +1,6 @@
 """Loss maps: how much more the cells around a landmark or boundary count than the background."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ class LossMap(ABC):
     weight: float = 10.0
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ValueError(f"{type(self).__name__}: weight must be 0 or more, got {self.weight}")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"{type(self).__name__}: weight must be a number from 0 on, got {self.weight}")
 
     @abstractmethod
     def __call__(self, target: Tensor, dilated: Tensor) -> Tensor:
@@ -29,6 +30,11 @@ class DilatedLossMap(LossMap):
     """
 
     threshold: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"DilatedLossMap: threshold must lie in (0, 1], as targets do, got {self.threshold}")
 
     def __call__(self, target: Tensor, dilated: Tensor) -> Tensor:
         return 1 + self.weight * (dilated >= self.threshold).to(target.dtype)

@@ -53,9 +53,10 @@ def adaptive_wing(
     """omega ln(1 + (d / epsilon)^(alpha - y)) below d = theta, A d - C from there on (Wang et al., ICCV 2019, eq. 3).
 
     y is the target, a heatmap value; it is clamped to [0, 1], beyond which the gradient is not defined. A and C
-    depend on y and make value and slope continuous at d = theta.
+    depend on y and make value and slope continuous at d = theta. The gradient is that in the prediction; the target is
+    taken for a constant, and so is the gradient if it is differentiated again.
     """
-    y = target.clamp(0, 1)
+    y = target.detach().clamp(0, 1)
     d = (prediction - y).abs()
     with torch.no_grad():
         power = alpha - y
@@ -64,7 +65,6 @@ def adaptive_wing(
         curved = d.clamp(torch.finfo(d.dtype).tiny, theta)
         q = torch.exp(power * torch.log(curved / epsilon))
         slope = omega * power * q / ((1 + q) * curved)
-        value = omega * torch.log1p(q) + slope * (d - curved)
-    # The slope is the derivative on both branches. d - d.detach() is exactly 0, with the gradient of d: what autograd
-    # would find by the chain rule, in half the time.
+        value = omega * torch.log1p(q) + slope * (d - theta).clamp(min=0)
+    # The slope is the derivative on both branches: add a 0 that has it, instead of following the chain rule.
     return value + slope * (d - d.detach())

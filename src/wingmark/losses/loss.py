@@ -56,7 +56,7 @@ class LandmarkLoss(nn.Module, ABC):
     @staticmethod
     def count(mask: Tensor, value: Tensor) -> Tensor:
         """How many elements of the value the mask lets count."""
-        return mask.sum() * (value.numel() // mask.numel())
+        return mask.sum() * (value.numel() // max(mask.numel(), 1))
 
     def reduce(self, total: Tensor, count: Tensor) -> Tensor:
         """The scalar for a sum over elements of which so many count."""
