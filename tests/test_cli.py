@@ -202,6 +202,11 @@ def test_the_saved_config_repeats_the_run(recipe, tmp_path):
             ["--model.codec", "wingmark.codecs.Heatmap", "--model.loss", "wingmark.losses.MSELoss"],
             "expects square maps",
         ),
+        (
+            ["--model.codec", "wingmark.codecs.Heatmap", "--model.codec.init_args.loss_map", "TargetLossMap"]
+            + ["--model.codec.init_args.loss_map.weight", "-1"],
+            "TargetLossMap: weight must be a number from 0 on, got -1.0",
+        ),
         (["--data.protocol", "nothing"], "protocol 'nothing' is neither built in"),
         (["--data.source", "wingmark.data.sources.IBUG300W", "--data.source.root", "gone"], "gone"),
         (["--data.holdout.val", "0.1"], "has 5 val faces of its own"),

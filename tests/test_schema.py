@@ -97,7 +97,10 @@ def test_own_schema_from_a_file(tmp_path):
         (small(inter_ocular=[0, 2]), "0] mirrors to [1], not to [2]"),
         (small(inter_pupil=[[0], [2]]), "inter_pupil must name the same landmarks of both eyes"),
         (small(contours={"edge": {"indices": [0, 7]}}), "contours.edge must hold indices"),
-        (small(boundaries={"all": ["edge"]}), "boundaries.all must name contours, got ['edge']; the contours are none"),
+        (
+            small(boundaries={"all": ["edge"]}),
+            "boundaries.all must list contours of two landmarks or more, got ['edge']; there are none",
+        ),
         (small(contour={}), "unknown keys ['contour']"),
         ({"name": "mine"}, "missing keys ['flip_permutation', 'num_landmarks']"),
         ([1, 2], "expected keys and values, got list"),

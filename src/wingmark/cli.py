@@ -48,8 +48,18 @@ def main(args: list[str] | None = None) -> Any:
         ours = isinstance(error, ValueError | OSError) or type(error).__name__ == "MisconfigurationException"
         if not ours or os.environ.get("WINGMARK_DEBUG"):
             raise
-        # A loader process wraps the sentence into its own traceback: the last line is ours.
-        sys.exit(f"wingmark: {str(error).strip().splitlines()[-1]}")
+        sys.exit(f"wingmark: {_sentence(error)}")
+
+
+def _sentence(error: Exception) -> str:
+    """The line of an error that tells what is wrong.
+
+    A loader process wraps it into its own traceback, of which it is the last; jsonargparse into a list of what each
+    type had to say about a setting that may also be null.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reasons = [line.removeprefix("  - ") for line in lines if line.startswith("  - ") and "NoneType" not in line]
+    return reasons[0] if reasons else lines[-1]
 
 
 def _overview() -> argparse.ArgumentParser:

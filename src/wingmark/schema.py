@@ -67,11 +67,11 @@ class LandmarkSchema:
             if outside or not indices:
                 raise ValueError(f"schema {self.name}: {key} must hold indices in 0..{count - 1}, got {list(indices)}")
         for name, curves in self.boundaries.items():
-            unknown = [curve for curve in curves if curve not in self.contours]
-            if unknown or not curves:
+            lines = [curve for curve, contour in self.contours.items() if len(contour.indices) > 1]
+            if not curves or not set(curves) <= set(lines):
                 raise ValueError(
-                    f"schema {self.name}: boundaries.{name} must name contours, got {list(curves)}; "
-                    f"the contours are {', '.join(self.contours) or 'none'}"
+                    f"schema {self.name}: boundaries.{name} must list contours of two landmarks or more, got "
+                    f"{list(curves)}; there are {', '.join(lines) or 'none'}"
                 )
         eyes = {"inter_ocular": self.inter_ocular and [[i] for i in self.inter_ocular], "inter_pupil": self.inter_pupil}
         for key, pair in eyes.items():
@@ -91,7 +91,7 @@ class LandmarkSchema:
         if name not in self.boundaries:
             raise ValueError(
                 f"schema {self.name} has no boundary {name!r}, it has {', '.join(self.boundaries) or 'none'}; "
-                "choose one of them, boundary: null, or add it to the schema file under boundaries"
+                "choose another or boundary: null, or add it to the schema file under boundaries"
             )
         return [self.contours[curve] for curve in self.boundaries[name]]
 
@@ -125,7 +125,7 @@ class LandmarkSchema:
             inter_ocular=None if corners is None else tuple(corners),
             inter_pupil=None if pupils is None else tuple(tuple(eye) for eye in pupils),
             contours={n: Contour(tuple(c["indices"]), c.get("closed", False)) for n, c in contours.items()},
-            boundaries={name: tuple(curves) for name, curves in boundaries.items()},
+            boundaries={n: (names,) if isinstance(names, str) else tuple(names) for n, names in boundaries.items()},
         )
 
 

@@ -111,7 +111,7 @@ def test_a_landmark_beyond_the_crop_draws_its_part_of_the_boundary():
 
 
 def test_a_boundary_that_the_markup_lacks_is_refused():
-    with pytest.raises(ValueError, match="schema five has no boundary 'paper', it has none; choose one of them"):
+    with pytest.raises(ValueError, match="schema five has no boundary 'paper', it has none; choose another"):
         Heatmap(boundary="paper", schema=FIVE)
     with pytest.raises(ValueError, match="schema wflw98 has no boundary 'all', it has paper, full"):
         Heatmap(boundary="all", schema=WFLW)

@@ -130,6 +130,11 @@ def test_other_outputs_are_refused_by_name(shape):
         codec.decode(torch.zeros(shape), crop_size=256)
 
 
+def test_an_unknown_target_is_refused():
+    with pytest.raises(ValueError, match="target must be one of subpixel, floored, got 'Floored'"):
+        Heatmap(target="Floored", schema=FIVE)
+
+
 def test_a_sigma_without_width_is_refused():
     with pytest.raises(ValueError, match="sigma must be a positive number of cells, got 0"):
         Heatmap(0.0, schema=FIVE)

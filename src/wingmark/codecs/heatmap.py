@@ -1,7 +1,7 @@
 """One heatmap per landmark, and one for the boundary of the face where wanted."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from wingmark.codecs.decoders import Decoder, Taylor
 from wingmark.codecs.loss_maps import LossMap
 from wingmark.schema import LandmarkSchema
 
+TargetKind = Literal["subpixel", "floored"]
 FLOORED_RADIUS = 3  # cells: 7 x 7
 BOUNDARY_SIGMA = 1.0  # cells
 
@@ -52,7 +53,7 @@ class Heatmap(Codec):
     def __init__(
         self,
         sigma: float = 1.5,
-        target: Literal["subpixel", "floored"] = "subpixel",
+        target: TargetKind = "subpixel",
         decoder: Decoder = Taylor(),  # noqa: B008  (frozen: sharing it is safe)
         loss_map: LossMap | None = None,
         boundary: str | None = None,
@@ -60,6 +61,8 @@ class Heatmap(Codec):
         schema: LandmarkSchema,
     ) -> None:
         super().__init__()
+        if target not in get_args(TargetKind):
+            raise ValueError(f"model.codec: target must be one of {', '.join(get_args(TargetKind))}, got {target!r}")
         if not sigma > 0:
             raise ValueError(f"model.codec: sigma must be a positive number of cells, got {sigma}")
         self.num_landmarks = schema.num_landmarks
