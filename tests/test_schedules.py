@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from wingmark.schedules import CosineWarmup, Steps
+from wingmark.schedules import CosineWarmup, Exponential, Steps
 
 
 def rates(factory, total_steps: int, **settings) -> list[float]:
@@ -30,8 +30,14 @@ def test_steps():
     assert rates(Steps, 10, at=(0.3, 0.6), factor=0.1) == pytest.approx([2.0] * 3 + [0.2] * 3 + [0.02] * 4)
 
 
+def test_exponential():
+    assert rates(Exponential, 5, final=1e-4) == pytest.approx([2.0, 0.2, 0.02, 0.002, 0.0002])
+    assert rates(Exponential, 1) == [2.0]
+
+
 @pytest.mark.parametrize(
-    ("factory", "settings"), [(CosineWarmup, {"warmup": 1.0}), (Steps, {"at": ()}), (Steps, {"at": (1.5,)})]
+    ("factory", "settings"),
+    [(CosineWarmup, {"warmup": 1.0}), (Steps, {"at": ()}), (Steps, {"at": (1.5,)}), (Exponential, {"final": 0.0})],
 )
 def test_refusals(factory, settings):
     with pytest.raises(ValueError, match=r"model\.schedule"):

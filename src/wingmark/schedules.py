@@ -30,6 +30,15 @@ class CosineWarmup(LambdaLR):
         super().__init__(optimizer, factor)
 
 
+class Exponential(LambdaLR):
+    """The learning rate falls by the same factor at every step, down to `final` times what it was at the last one."""
+
+    def __init__(self, final: float = 0.01, *, optimizer: Optimizer, total_steps: int) -> None:
+        if not 0 < final <= 1:
+            raise ValueError(f"model.schedule: final must lie in (0, 1], got {final}")
+        super().__init__(optimizer, lambda step: final ** min(1.0, step / max(1, total_steps - 1)))
+
+
 class Steps(LambdaLR):
     """The learning rate times `factor` after each of the given fractions of training."""
 

@@ -128,6 +128,18 @@ def test_odd_outputs_are_no_coordinates():
         to_landmarks(torch.zeros(1, 69), 64)
 
 
+def test_unit_says_what_a_classifier_counts():
+    """In pixels its numbers are added to the middle of the crop, in crops they are sides of it."""
+    torch.manual_seed(0)
+    in_sides, in_pixels = (
+        TimmNetwork("test_resnet", outputs=4, crop_size=64, unit=u).eval() for u in ("crop", "pixel")
+    )
+    in_pixels.load_state_dict(in_sides.state_dict())
+    raw = in_sides.model(in_sides.normalize(faces(64))).unflatten(1, (2, 2))
+    torch.testing.assert_close(in_sides(faces(64))[0], 31.5 + 64 * raw)
+    torch.testing.assert_close(in_pixels(faces(64))[0], 31.5 + raw)
+
+
 def test_mean_and_std_travel_with_the_weights():
     state = TimmNetwork("resnet10t", outputs=4, crop_size=64).state_dict()
     assert {"normalize.mean", "normalize.std"} < state.keys()

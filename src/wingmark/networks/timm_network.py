@@ -1,6 +1,6 @@
 """A whole timm model, with its own classifier for the outputs."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ class TimmNetwork(nn.Module):
     model: a timm name. Vectors (B, 2K) become coordinates (B, K, 2) in pixels of the crop; models that give maps
         (B, M, H, W), or a list of them, are taken as they are. The classifier starts near zero: with timm's own start
         a first guess can lie several crops away from the face.
+    unit: what the numbers of a vector count, from the middle of the crop: `crop` its sides, `pixel` its pixels. One
+        layer can learn either, but with plain SGD the weights of pixels learn as much slower as there are pixels
+        squared; learning rates of papers whose networks give pixels (Wing) are made for that.
     options: more arguments for timm's model, such as `{width: 64}` for an hourglass.
     pretrained, weights: where the weights come from, see `create_timm_model`; without both, from scratch.
     """
@@ -25,12 +28,13 @@ class TimmNetwork(nn.Module):
         options: dict[str, Any] | None = None,
         pretrained: bool = False,
         weights: str | None = None,
+        unit: Literal["crop", "pixel"] = "crop",
         *,
         outputs: int,
         crop_size: int,
     ) -> None:
         super().__init__()
-        self.crop_size = crop_size
+        self.crop_size, self.unit = crop_size, unit
         options = options or {}
         try:
             self.model = create_timm_model(
@@ -51,4 +55,8 @@ class TimmNetwork(nn.Module):
         """Image (B, 3, H, W) uint8 to a list of S outputs, (B, K, 2) or (B, M, H', W')."""
         raw = self.model(self.normalize(image))
         outputs = raw if isinstance(raw, (list, tuple)) else [raw]
-        return [to_landmarks(output, self.crop_size) if output.ndim == 2 else output for output in outputs]
+        return [self._landmarks(output) if output.ndim == 2 else output for output in outputs]
+
+    def _landmarks(self, vector: torch.Tensor) -> torch.Tensor:
+        sides = vector.float() / self.crop_size if self.unit == "pixel" else vector
+        return to_landmarks(sides, self.crop_size)
