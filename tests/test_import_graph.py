@@ -10,7 +10,7 @@ FLOORS = [
     {"types", "schema", "protocol", "geometry", "heatmaps", "curves"},
     {"losses", "codecs", "networks", "metrics", "transforms", "schedules", "files", "progress"},
     {"data"},
-    {"objective", "model", "loggers", "callbacks", "evaluation"},
+    {"objective", "finder", "model", "cascade", "loggers", "callbacks", "evaluation"},
     {"cli", "landmark_cli", "training", "run", "study", "commands"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -62,3 +62,13 @@ def test_a_test_gives_the_same_numbers_on_any_number_of_processes(run, single, d
     if faces == 7:
         for key, value in one.items():
             assert scores[key] == (value and pytest.approx(value, rel=1e-6)), key
+
+
+def test_every_face_is_predicted_once_by_two_processes(run):
+    faces = ("predict", "--run", str(run), "--faces", "all")
+    wingmark(run.parents[1], *faces, "--name", "by_two")
+    main([*faces, "--name", "by_one", "--trainer.devices", "1", "--trainer.strategy", "auto"])
+    files = [run.parent / name / "predict" / "all" / "predictions.npz" for name in ("by_two", "by_one")]
+    two, one = map(Predictions.load, files)
+    assert len(one.id) == 24 + 5 + 7 == len(set(one.id)) and (one.id == two.id).all()
+    assert np.abs(one.landmarks_image - two.landmarks_image).max() < 1e-3

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,10 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"bad.yaml: not a protocol: while parsing") as error:
         protocol.get(str(tmp_path / "bad.yaml"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["300w", "300w-holdout", "wflw"])
+def test_refined_protocols_differ_from_the_first_stage_s_in_the_crop_alone(name):
+    refined, first = (protocol.get(f"{name}{end}/inter-ocular/v1") for end in ("-refined", ""))
+    assert (refined.box, refined.margin) == ("refined", 1.25)
+    assert dataclasses.replace(refined, name=first.name, box=first.box, margin=first.margin) == first

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from wingmark.schedules import Steps
+from wingmark.schedules import Exponential, Steps
 
 RECIPES = Path(__file__).parents[1] / "configs" / "recipes"
 
@@ -32,4 +32,27 @@ def test_adaptive_wing_on_300w_and_wflw_differs_in_the_data_alone():
     wflw, w300 = recipe("wflw_awing_hourglass4"), recipe("300w_awing_hourglass4")
     for own in ("source", "protocol"):
         assert wflw["data"].pop(own) != w300["data"].pop(own)
+    assert wflw == w300
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "last"), [("300w_wing_cnn6", 120_000, 3e-7), ("wflw_wing_cnn6", 800 * 843, 3e-8)]
+)
+def test_wing_goes_from_the_papers_first_rate_to_its_last(name, steps, last):
+    content = recipe(name)
+    assert content["trainer"] in (
+        {"max_epochs": -1, "max_steps": steps, "log_every_n_steps": 50},
+        {"max_epochs": 800, "log_every_n_steps": 50},
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], **content["model"]["optimizer"]["init_args"])
+    settings = content["model"]["schedule"]["init_args"]
+    (factor,) = Exponential(**settings, optimizer=optimizer, total_steps=steps).lr_lambdas
+    assert [3e-5 * factor(step) for step in (0, steps - 1)] == pytest.approx([3e-5, last])
+    assert 3e-5 * factor((steps - 1) / 2) == pytest.approx((3e-5 * last) ** 0.5)  # a straight line of its logarithm
+
+
+def test_wing_on_300w_and_wflw_differs_in_the_data_and_the_length_alone():
+    wflw, w300 = recipe("wflw_wing_cnn6"), recipe("300w_wing_cnn6")
+    for content in (wflw, w300):
+        del content["data"]["source"], content["data"]["protocol"], content["trainer"], content["model"]["schedule"]
     assert wflw == w300

@@ -20,6 +20,8 @@ TRAINING = {
 OTHERS = {
     "evaluate": "score a file of predictions, of any method",
     "compare": "curves and differences of runs, and which of them are noise",
+    "balance": "see what repeating faces of rare poses does: --config RECIPE, and any setting of fit",
+    "cascade": "join two stages into one model and test it",
     "robustness": "how the scores of a run depend on the face box",
     "study": "a grid of settings and seeds as runs, and their comparison",
 }
@@ -42,7 +44,12 @@ def main(args: list[str] | None = None) -> Any:
         module = import_module(f"wingmark.commands.{name}")
         parser = argparse.ArgumentParser(f"wingmark {name}", description=module.__doc__)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(args[1:]))
+        arguments, rest = parser.parse_known_args(args[1:])
+        if "settings" in arguments:  # a command that takes any setting of fit
+            arguments.settings = rest
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        return module.run(arguments)
     except Exception as error:
         # Lightning's own exception for settings is told by its name: importing it takes as long as Lightning.
         ours = isinstance(error, ValueError | OSError) or type(error).__name__ == "MisconfigurationException"

@@ -1,11 +1,17 @@
 """Frames and the maps between them: the only module that converts coordinates.
 
 Points are (x, y) in pixels with the pixel center at the integer. A map is a 2x3 matrix [A | t] that takes a
-point p of its source frame to A p + t; `apply` works on numpy arrays and torch tensors alike.
+point p of its source frame to A p + t; `apply`, `compose`, `invert` and `warp` work on numpy arrays and torch tensors
+alike.
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from wingmark.types import Box
 
@@ -45,6 +51,35 @@ def crop_to_image(
     return np.column_stack([a, image_center - a @ crop_center])
 
 
+def eye_level_boxes(landmarks: Tensor, eyes: Sequence[Sequence[int]]) -> Tensor:
+    """The smallest boxes (..., 5) around landmarks (..., K, 2) that have the line between the eyes level.
+
+    A box is its center, width, height and roll, as in `Box`. eyes: for each eye, image-left first, the landmarks whose
+    mean it is. This is what a first stage of Wing (CVPR 2018) hands to its second: the box without in-plane rotation.
+    """
+    left, right = (landmarks[..., list(eye), :].mean(-2) for eye in eyes)
+    roll = torch.atan2(right[..., 1] - left[..., 1], right[..., 0] - left[..., 0])
+    to_image = _turn(roll)
+    level = apply(invert(to_image), landmarks)
+    low, high = level.amin(-2), level.amax(-2)
+    center = apply(to_image, (low + high)[..., None, :] / 2)[..., 0, :]
+    return torch.cat([center, high - low, torch.rad2deg(roll)[..., None]], -1)
+
+
+def crops_to_image(boxes: Tensor, size: int, margin: float) -> Tensor:
+    """`crop_to_image` for boxes (..., 5) of `eye_level_boxes`: maps (..., 2, 3)."""
+    side = boxes[..., 2:4].amax(-1) * margin
+    turn = _turn(torch.deg2rad(boxes[..., 4]))[..., :2] * (side / size)[..., None, None]
+    crop_center = boxes.new_full((2, 1), (size - 1) / 2)
+    return torch.cat([turn, boxes[..., :2, None] - turn @ crop_center], -1)
+
+
+def _turn(angle: Tensor) -> Tensor:
+    """The maps (..., 2, 3) that turn by angles (...) in radians, clockwise on screen, around the origin."""
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return torch.stack([cos, -sin, zero, sin, cos, zero], -1).unflatten(-1, (2, 3))
+
+
 def apply(matrix, points):
     """Map points (..., N, 2) by matrices (..., 2, 3); numpy with numpy, torch with torch (batched alike).
 
@@ -53,15 +88,38 @@ def apply(matrix, points):
     return (matrix[..., None, :, :2] * points[..., None, :]).sum(-1) + matrix[..., None, :, 2]
 
 
-def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The map that applies `inner` first and `outer` second."""
-    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+def compose(outer, inner):
+    """The maps (..., 2, 3) that apply `inner` first and `outer` second. float64: mixed precision leaves it alone."""
+    join = np.concatenate if isinstance(outer, np.ndarray) else torch.cat
+    a = outer[..., :2]
+    return join([a @ inner[..., :2], a @ inner[..., 2:] + outer[..., 2:]], -1)
 
 
-def invert(matrix: np.ndarray) -> np.ndarray:
-    """The map back. Raises numpy.linalg.LinAlgError where the matrix flattens the plane."""
-    a = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([a, -a @ matrix[:, 2]])
+def invert(matrix):
+    """The maps (..., 2, 3) back, float64. Raises LinAlgError of numpy or torch where a matrix flattens the plane."""
+    library = np if isinstance(matrix, np.ndarray) else torch
+    a = library.linalg.inv(matrix[..., :2])
+    return library.concatenate([a, -a @ matrix[..., 2:]], -1)
+
+
+def procrustes(shapes: np.ndarray, reference: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The maps (N, 2, 3) by turn, scale and shift, never by a mirror, that bring each shape closest to a reference.
+
+    shapes (N, K, 2) and reference (K, 2) are compared at the landmarks of `valid` (N, K), by least squares. Raises
+    ValueError for a shape without two valid landmarks in different places.
+    """
+    # As complex numbers, a turn and a scale are one factor.
+    weight = valid / np.maximum(valid.sum(1, keepdims=True), 1)
+    points, goal = (np.where(valid, p[..., 0] + 1j * p[..., 1], 0) for p in (shapes, reference))
+    center, goal_center = ((weight * p).sum(1, keepdims=True) for p in (points, goal))
+    spread = (weight * abs(points - center) ** 2).sum(1)
+    if not (spread > 0).all():
+        row = np.flatnonzero(~(spread > 0))[0]
+        raise ValueError(f"shape {row}, counted from 0, has no two valid landmarks in different places to align it by")
+    factor = (weight * (points - center).conj() * (goal - goal_center)).sum(1) / spread
+    shift = goal_center[:, 0] - factor * center[:, 0]
+    rows = [factor.real, -factor.imag, shift.real, factor.imag, factor.real, shift.imag]
+    return np.stack(rows, axis=1).reshape(-1, 2, 3)
 
 
 def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,12 +136,17 @@ def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
     return image, np.array([[factor, 0.0, offset], [0.0, factor, offset]])
 
 
-def warp(image: np.ndarray, crop_to_source: np.ndarray, size: int) -> np.ndarray:
+def warp(image, crop_to_source, size: int):
     """Cut a square crop (size, size, C) out of an image by its map, bilinear, black outside.
+
+    With tensors, crops (B, C, size, size) uint8 out of images (B, C, H, W) uint8 by maps (B, 2, 3) float64, on their
+    device: the same within one gray level (up to OpenCV 4, which samples at multiples of 1/32 pixel, not in noise).
 
     Where the map steps more than two pixels the image is averaged in blocks first: bilinear sampling alone would
     skip pixels and alias.
     """
+    if isinstance(image, Tensor):
+        return _warp_batch(image, crop_to_source, size)
     step = np.sqrt(abs(np.linalg.det(crop_to_source[:, :2])))
     factor = int(np.ceil(step / 2))
     if factor > 1:
@@ -91,6 +154,34 @@ def warp(image: np.ndarray, crop_to_source: np.ndarray, size: int) -> np.ndarray
         crop_to_source = compose(invert(shrunk_to_source), crop_to_source)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, crop_to_source, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _warp_batch(images: Tensor, crop_to_source: Tensor, size: int) -> Tensor:
+    """`warp` for tensors. Each crop is cut by its own factor: it does not depend on the others of the batch."""
+    a = crop_to_source
+    step = (a[:, 0, 0] * a[:, 1, 1] - a[:, 0, 1] * a[:, 1, 0]).abs().sqrt()
+    factors = (step / 2).ceil().clamp(min=1)
+    crops = images.new_empty(*images.shape[:2], size, size)
+    with torch.autocast(images.device.type, enabled=False):
+        for factor in factors.unique().tolist():
+            chosen = factors == factor
+            crops[chosen] = _cut(images[chosen].float(), crop_to_source[chosen], size, int(factor))
+    return crops
+
+
+def _cut(images: Tensor, crop_to_source: Tensor, size: int, factor: int) -> Tensor:
+    """Crops (B, C, size, size) uint8 out of images (B, C, H, W) float32, averaged in blocks of `factor` first."""
+    if factor > 1:
+        height, width = images.shape[2:]
+        images = F.pad(images, (0, -width % factor, 0, -height % factor), mode="replicate")
+        images = (F.avg_pool2d(images, factor) + 0.5).floor()  # rounded where OpenCV rounds
+    pixels = torch.arange(size, dtype=crop_to_source.dtype, device=images.device)
+    grid = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), -1).flatten(0, 1)
+    points = pixels_to_cells(apply(crop_to_source, grid), factor)
+    # torch counts positions from -1 to 1 between the outer edges of the picture.
+    sides = points.new_tensor([images.shape[3], images.shape[2]])
+    points = (2 * (points + 0.5) / sides - 1).float().unflatten(1, (size, size))
+    return F.grid_sample(images, points, padding_mode="zeros", align_corners=False).round().to(torch.uint8)
 
 
 def cells_to_pixels(cells, stride: float):

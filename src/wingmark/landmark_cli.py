@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import yaml
@@ -90,6 +90,13 @@ class LandmarkCLI(LightningCLI):
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            told = "test, or all: validation faces and augmented training faces too, for a second stage"
+            parser.add_argument("--faces", type=Literal["test", "all"], default="test", help=told)
+        return parser
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         commands = LightningCLI.subcommands()
@@ -118,6 +125,7 @@ class LandmarkCLI(LightningCLI):
         self.trainer.test(**kwargs, verbose=False)
 
     def predict(self, **kwargs: Any) -> None:
+        self.datamodule.predicted = self.config.predict.faces
         self.trainer.predict(**kwargs, return_predictions=False)
 
     def after_test(self) -> None:
@@ -136,6 +144,11 @@ class LandmarkCLI(LightningCLI):
         config.name = config.name or self._default_name(config)
         config.data.seed = config.seed_everything  # the number drawn, where a random one was asked for
         self.folder = Path(config.runs) / config.name
+        if config.data.context != 1:
+            raise ValueError(
+                "data.context is for cascades, which `wingmark cascade` makes; a model of one stage sees more around "
+                "the face by a protocol with a larger margin"
+            )
         if config.trainer.default_root_dir is not None:
             raise ValueError("trainer.default_root_dir is not used; --runs and --name say where a run goes")
         self.save_config_kwargs = {"folder": self.folder, "chosen": self._chosen(config)}

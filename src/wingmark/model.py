@@ -4,28 +4,25 @@ import logging
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
-from torchmetrics import MetricCollection
 
 from wingmark.codecs import CodecFactory
-from wingmark.geometry import apply
+from wingmark.finder import LandmarkFinder
 from wingmark.losses import LandmarkLoss
-from wingmark.metrics import CEDAUC, FailureRate, NormalizedMeanError
 from wingmark.networks import NetworkFactory
 from wingmark.objective import Objective, compiler_fault
 from wingmark.protocol import Protocol
 from wingmark.schedules import ScheduleFactory
 from wingmark.schema import LandmarkSchema
-from wingmark.types import Batch, Prediction
+from wingmark.types import Batch
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_FORMAT = 1
 
 
-class LandmarkModule(LightningModule):
+class LandmarkModule(LandmarkFinder):
     """Finds landmarks in crops.
 
     Args:
@@ -54,8 +51,7 @@ class LandmarkModule(LightningModule):
         schedule: ScheduleFactory | None = None,
         compile: bool | Literal["auto"] = "auto",
     ) -> None:
-        super().__init__()
-        self.schema, self.protocol, self.crop_size = schema, protocol, crop_size
+        super().__init__(schema, protocol, crop_size)
         self.codec = codec(schema=schema)
         # Convolutions read channels last fastest, on the CPU as on the GPU, most of all in bfloat16.
         self.network: nn.Module = network(outputs=self.codec.outputs, crop_size=crop_size).to(
@@ -63,14 +59,6 @@ class LandmarkModule(LightningModule):
         )
         self.objective = Objective(self.codec, loss)
         self.optimizer, self.schedule, self.compile_objective = optimizer, schedule, compile
-        self.val_nme = NormalizedMeanError()
-        scores = {
-            "nme": NormalizedMeanError(),
-            "fr": FailureRate(protocol.threshold),
-            "auc": CEDAUC(protocol.threshold),
-        }
-        # All three keep the same errors: one group, one copy.
-        self.test_scores = MetricCollection(scores, prefix="test/", compute_groups=[list(scores)])
         self._check_parts()
 
     @torch.no_grad()
@@ -92,21 +80,12 @@ class LandmarkModule(LightningModule):
         self.codec.decode(outputs[-1], self.crop_size)
 
     def setup(self, stage: str) -> None:
-        self._refuse_imprecision()
+        super().setup(stage)
         if stage == "fit":
             millions = sum(parameter.numel() for parameter in self.parameters()) / 1e6
             parts = (type(part).__name__ for part in (self.network, self.codec, self.objective.loss))
             log.info("%.1f million parameters; %s", millions, ", ".join(parts))
         self._compile_objective(stage)
-
-    def _refuse_imprecision(self) -> None:
-        """Landmarks and maps to the image are float64; half of it is off by pixels in a photo."""
-        if self.trainer.precision in ("16-true", "bf16-true"):
-            raise ValueError(
-                f"trainer.precision {self.trainer.precision} would round landmarks too; choose bf16-mixed or 16-mixed"
-            )
-        if self.trainer.strategy.root_device.type == "mps":
-            raise ValueError("Apple GPUs have no float64, which landmarks need: add --trainer.accelerator cpu")
 
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As in torch, but weights of another model are refused in one sentence."""
@@ -137,7 +116,6 @@ class LandmarkModule(LightningModule):
         return self.network(image.contiguous(memory_format=torch.channels_last))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Landmarks (B, K, 2) in crop pixels and a score (B, K), or None, for crops (B, 3, H, W) uint8."""
         return self.codec.decode(self.network_outputs(image)[-1], image.shape[-1])
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
@@ -149,30 +127,6 @@ class LandmarkModule(LightningModule):
             per_stack = {f"train/loss_stack{number}": value for number, value in enumerate(losses, start=1)}
             self.log_dict(per_stack, batch_size=len(batch.image))
         return loss
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._update(self.val_nme, batch, self.predict_step(batch, batch_index))
-        self.log("val/nme", self.val_nme, prog_bar=True, batch_size=len(batch.image))
-
-    def test_step(self, batch: Batch, batch_index: int) -> Prediction:
-        prediction = self.predict_step(batch, batch_index)
-        self._update(self.test_scores, batch, prediction)
-        self.log_dict(self.test_scores, batch_size=len(batch.image))
-        return prediction
-
-    def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
-        landmarks_crop, score = self(batch.image)
-        return Prediction(batch.index, apply(batch.crop_to_image, landmarks_crop.double()), score)
-
-    @staticmethod
-    def _update(metric: NormalizedMeanError | MetricCollection, batch: Batch, prediction: Prediction) -> None:
-        metric.update(
-            prediction.landmarks_image,
-            batch.landmarks_image,
-            batch.normalizer,
-            index=batch.index,
-            valid=batch.valid,
-        )
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

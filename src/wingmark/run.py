@@ -1,18 +1,23 @@
 """Loading what was trained, for notebooks, export and inference."""
 
+import contextlib
+import io
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from wingmark import training
+from wingmark.cascade import CASCADE_FORMAT, Cascade
 from wingmark.data import LandmarkDataModule
-from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
+from wingmark.model import LandmarkModule
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 
 
-def load(path: str | Path) -> LandmarkModule:
+def load(path: str | Path) -> LandmarkModule | Cascade:
     """The trained model of a run folder (its best checkpoint) or of a single `.ckpt`, on the CPU, in eval mode.
 
     Needs neither the data nor the run's config: the checkpoint holds both by value. Raises FileNotFoundError where
@@ -29,10 +34,19 @@ def load(path: str | Path) -> LandmarkModule:
     about = checkpoint.get("wingmark")
     if about is None or about["model"] is None:
         raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
-    if about["format"] > CHECKPOINT_FORMAT:
-        raise ValueError(
-            f"{file} has format {about['format']}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
-        )
+    if about["format"] > CASCADE_FORMAT:
+        raise ValueError(f"{file} has format {about['format']}, this wingmark reads up to {CASCADE_FORMAT}; update it")
+    if about["format"] == CASCADE_FORMAT:
+        stages = about["model"]
+        model = Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
+    else:
+        model = _module(about)
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def _module(about: dict[str, Any]) -> LandmarkModule:
+    """The model that a checkpoint tells about, without its weights."""
     parser = ArgumentParser(exit_on_error=False)
     linked = {"schema", "protocol", "crop_size"}
     parser.add_class_arguments(LandmarkModule, "model", skip=linked)
@@ -47,8 +61,7 @@ def load(path: str | Path) -> LandmarkModule:
         crop_size=about["crop_size"],
     )
     model.config = about["model"]
-    model.load_state_dict(checkpoint["state_dict"])
-    return model.eval()
+    return model
 
 
 def load_data(run: str | Path) -> LandmarkDataModule:
@@ -56,13 +69,35 @@ def load_data(run: str | Path) -> LandmarkDataModule:
 
     Relative paths in the config count from the current folder, as for `wingmark test --run`.
     """
+    return build_data(settings_of(run))
+
+
+def settings_of(run: str | Path) -> dict[str, Any]:
+    """What config.yaml of a run says."""
     path = Path(run) / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the folder of a run made by `wingmark fit`")
+    return yaml.safe_load(path.read_text())
+
+
+def build_data(settings: dict[str, Any]) -> LandmarkDataModule:
+    """The faces that settings speak of: the content of a config.yaml, or what `resolve` gives."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(LandmarkDataModule, "data")
-    parsed = parser.parse_object({"data": yaml.safe_load(path.read_text())["data"]})
+    parsed = parser.parse_object({"data": settings["data"]})
     return parser.instantiate_classes(parsed).data
+
+
+def resolve(arguments: list[str]) -> dict[str, Any]:
+    """Every setting of `wingmark ARGUMENTS`, as --print_config tells them; ends there where one is wrong."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            training.run([*arguments, "--print_config"])
+    except SystemExit as end:
+        if end.code:
+            raise
+    return yaml.safe_load(printed.getvalue())
 
 
 def _without_pretraining(config: dict) -> dict:

@@ -86,6 +86,21 @@ class LandmarkSchema:
         """flip_permutation as an index array (K,)."""
         return np.array(self.flip_permutation)
 
+    @property
+    def eyes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """For each eye, image-left first, the landmarks whose mean tells where it is: several are less noisy than one.
+
+        Raises ValueError where the markup has no eyes.
+        """
+        if self.inter_pupil is not None:
+            return self.inter_pupil
+        if self.inter_ocular is not None:
+            return (self.inter_ocular[0],), (self.inter_ocular[1],)
+        raise ValueError(
+            f"schema {self.name} does not tell where the eyes are, which the roll of a face is made of; "
+            "add inter_pupil or inter_ocular to it"
+        )
+
     def boundary(self, name: str) -> list[Contour]:
         """The curves of a boundary map. Raises ValueError where this markup has none of that name."""
         if name not in self.boundaries:

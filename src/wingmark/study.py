@@ -3,8 +3,6 @@
 The format of the file is told at the top of configs/studies/two_losses.yaml.
 """
 
-import contextlib
-import io
 import os
 import re
 from dataclasses import dataclass
@@ -14,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from wingmark import training
 from wingmark.files import whole_file
+from wingmark.run import resolve
 
 # A hyphen separates the names in the name of a run.
 NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -73,14 +71,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Every setting of the run, as `wingmark fit ... --print_config` tells them; ends there where one is wrong."""
-        printed = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(printed):
-                training.run([*self.fit_arguments, "--print_config"])
-        except SystemExit as end:
-            if end.code:
-                raise
-        return yaml.safe_load(printed.getvalue())
+        return resolve(self.fit_arguments)
 
     def check(self) -> dict[str, Any]:
         """The settings; a run that was made with other ones is refused: old and new ones are never mixed."""

@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import yaml
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -41,6 +42,11 @@ def of_run(args: list[str]) -> list[str]:
     for path in (config, weights):
         if not path.is_file():
             raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
+    if "first" in yaml.safe_load(config.read_text())["model"]:
+        raise ValueError(
+            f"--run {run} is a cascade, which `wingmark cascade` tested; score {run}/predictions.npz by "
+            "another protocol with wingmark evaluate, or join its stages again under another --name"
+        )
     command, rest = args[:1], args[1:position] + args[position + 2 :]
     place = ["--name", run.name, "--runs", str(run.parent)]
     return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -125,18 +125,33 @@ def test_files_named_inside_a_study_are_found_from_its_folder(write):
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_studies_of_the_project_can_be_read(file, tmp_path, monkeypatch):
+    """Every choice makes sound settings, and others than the first run's."""
     monkeypatch.chdir(tmp_path)
     study = Study.load(file, Path("runs"))
     study.write_overlays()
-    of_one_seed = [run.settings() for run in study.runs if run.seed == study.runs[0].seed]
-    assert len({json.dumps({**settings, "name": ""}) for settings in of_one_seed}) == len(of_one_seed) >= 2
+    first = study.runs[0]
+    chosen = [run for run in study.runs if run.seed == first.seed and len({*run.configs} - {*first.configs}) <= 1]
+    settings = [json.dumps({**run.settings(), "name": ""}) for run in chosen]
+    assert len({*settings}) == len(chosen) >= 2
 
 
 def test_the_losses_of_the_wing_paper():
-    study = Study.load(ROOT / "configs" / "studies" / "wing_paper_losses.yaml", Path("runs"))
+    study = Study.load(ROOT / "configs" / "studies" / "losses.yaml", Path("runs"))
     assert [run.name for run in study.runs] == [
-        f"{loss}-seed{seed}" for loss in ("l2", "l1", "smooth_l1", "wing") for seed in (0, 1, 2)
+        f"{loss}-{poses}-seed{seed}"
+        for loss in ("l2", "l1", "smooth_l1", "wing")
+        for poses in ("as_is", "balanced")
+        for seed in (0, 1)
     ]
+
+
+def test_the_grid_of_the_wing_paper():
+    study = Study.load(ROOT / "configs" / "studies" / "wing_w_epsilon.yaml", Path("runs"))
+    grid = [[study.inline[config]["model"]["loss"]["init_args"] for config in run.configs[-2:]] for run in study.runs]
+    assert grid[0] == [{"w": 10}, {"epsilon": 2}]
+    assert sorted((w["w"], epsilon["epsilon"]) for w, epsilon in grid) == sorted(
+        product((4, 6, 8, 10, 12, 14), (0.5, 1, 2, 3))
+    )
 
 
 @pytest.mark.parametrize(

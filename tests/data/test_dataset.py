@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
@@ -132,3 +133,27 @@ def test_photometric_seed_depends_on_epoch_and_face(dot_faces):
     for key in [(0, 0), (1, 0), (0, 1), (0, 0)]:
         data[key]
     assert len(set(seeds)) == 3 and seeds[0] == seeds[3]
+
+
+def test_context_widens_the_crop_and_nothing_else(dot_faces):
+    """A wide crop of 96 px shows in its inner half what the plain one of 48 px shows: both step alike."""
+    source = dot_faces()
+    faces = source.faces("train")
+    plain, wide = (
+        FaceDataset(Regions(source, faces, PROTOCOL, size, 1.0, context), source.schema)
+        for size, context in ((48, 1.0), (96, 2.0))
+    )
+    for index in range(len(faces)):
+        one, other = plain[index], wide[index]
+        assert torch.equal(one.image, other.image[:, 24:72, 24:72])
+        assert torch.allclose(one.landmarks_crop + 24, other.landmarks_crop, atol=1e-4)
+        assert one.normalizer == other.normalizer and wide.protocol is PROTOCOL
+        there = apply(other.crop_to_image, torch.tensor([[-0.5, -0.5], [95.5, 95.5]], dtype=torch.float64))
+        assert (there[1] - there[0]).norm() == pytest.approx(np.sqrt(2) * 110 * 1.2 * 2)
+
+
+def test_a_context_of_one_leaves_caches_as_they_are(dot_faces):
+    source = dot_faces()
+    keys = {Regions(source, source.faces("val"), PROTOCOL, 64, 1.5, *context).key() for context in ((), (1.0,), (2.0,))}
+    assert len(keys) == 2
+    assert Regions(source, source.faces("val"), PROTOCOL, 64, 1.5).margin == PROTOCOL.margin

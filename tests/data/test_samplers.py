@@ -1,23 +1,24 @@
+import numpy as np
 import pytest
 
 from wingmark.data.samplers import FaceSampler
 
 
-def sampler(count, replicas=1, rank=0, shuffle=True, seed=0, epoch=0):
-    one = FaceSampler(range(count), num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed)
+def sampler(count, replicas=1, rank=0, shuffle=True, seed=0, epoch=0, repeats=None):
+    one = FaceSampler(range(count), num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed, repeats=repeats)
     one.set_epoch(epoch)
     return one
 
 
 def indices(*args, **kwargs) -> list[int]:
-    return [index for index, _ in sampler(*args, **kwargs)]
+    return [index for index, _, _ in sampler(*args, **kwargs)]
 
 
 def test_training_order_is_a_function_of_seed_and_epoch():
     assert indices(50) == indices(50) != indices(50, epoch=1) != indices(50, seed=1)
     assert indices(50, epoch=1) != indices(50, seed=1)
-    assert sorted(indices(50, epoch=3)) == list(range(50))
-    assert {epoch for _, epoch in sampler(50, epoch=3)} == {3}
+    assert indices(50, epoch=3, seed=4) == np.random.default_rng([4, 3]).permutation(50).tolist()
+    assert {(epoch, copy) for _, epoch, copy in sampler(50, epoch=3)} == {(3, 0)}
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
@@ -36,6 +37,38 @@ def test_training_pads_to_equal_lengths(count):
     assert {len(share) for share in shares} == {-(-count // 4)}
     assert {len(sampler(count, 4, rank)) for rank in range(4)} == {-(-count // 4)}
     assert set().union(*shares) == set(range(count))
+
+
+REPEATS = np.array([1, 3, 1, 20, 2, 1, 7])
+SHOWINGS = sorted((index, copy) for index, times in enumerate(REPEATS) for copy in range(times))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_repeated_faces_are_dealt_to_any_number_of_processes(replicas, epoch):
+    samplers = [sampler(7, replicas, rank, epoch=epoch, repeats=REPEATS) for rank in range(replicas)]
+    shares = [list(one) for one in samplers]
+    length = -(-len(SHOWINGS) // replicas)
+    assert {len(share) for share in shares} == {len(one) for one in samplers} == {length}
+    dealt = [shares[i % replicas][i // replicas] for i in range(length * replicas)]  # in order, one to each in turn
+    alone = list(sampler(7, epoch=epoch, repeats=REPEATS))
+    padding = length * replicas - len(SHOWINGS)
+    assert dealt == [*alone, *alone[:padding]]
+    assert sorted((index, copy) for index, _, copy in alone) == SHOWINGS
+    assert {epoch for _, epoch, _ in dealt} == {epoch}
+
+
+def test_repeated_faces_are_shuffled_anew_in_each_epoch():
+    orders = [indices(7, epoch=epoch, repeats=REPEATS) for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert len({*map(tuple, map(sorted, orders))}) == 1
+    assert len({*orders[0][:10]}) > 2  # the copies of a face do not come in a row
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_to_come_once_is_to_be_not_repeated(shuffle):
+    once = np.ones(9, np.int64)
+    assert list(sampler(9, shuffle=shuffle, repeats=once)) == list(sampler(9, shuffle=shuffle))
 
 
 @pytest.mark.parametrize("count", [4, 7, 13])

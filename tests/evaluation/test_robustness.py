@@ -192,3 +192,19 @@ def test_picture_shows_something(dot_faces, center, tmp_path):
     draw(tmp_path / "pictures" / "robustness.png", measure(Fixed(center), data_of(dot_faces()), trainer()))
     assert cv2.imread(str(tmp_path / "pictures" / "robustness.png")).std() > 10
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["robustness.png"]
+
+
+def test_levels_mean_the_same_in_the_wide_crops_of_a_cascade(dot_faces):
+    data = data_of(dot_faces(), context=2.0)
+    faces = data.faces("test")
+    crops = [Crop("dataset"), Crop("dataset", "shift", 0.2), Crop("dataset", "scale", 0.2)]
+    batch = FaceCrops(data, faces, crops)[0]
+    middle = torch.full((3, 1, 2), (SIZE - 1) / 2, dtype=torch.float64)
+    moved = apply(batch.crop_to_image, middle)[:, 0]
+    side = torch.linalg.det(batch.crop_to_image[:, :, :2]).sqrt() * SIZE
+    longer = max(faces[0].boxes["dataset"].width, faces[0].boxes["dataset"].height)
+    assert float((moved[1] - moved[0]).norm()) == pytest.approx(0.2 * longer)
+    assert float(side[0]) == pytest.approx(2 * PROTOCOL.margin * longer) and float(side[1] / side[0]) == pytest.approx(
+        1
+    )
+    assert float(side[2] / side[0]) in (pytest.approx(1.2), pytest.approx(1 / 1.2))

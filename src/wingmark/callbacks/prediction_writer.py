@@ -22,7 +22,8 @@ class PredictionWriter(Callback):
     """Writes the report of a test, or the predictions of `predict`, into the run folder.
 
     The first test of a run fills the folder itself, one of other weights, data, codec or protocol
-    `test/<protocol>/`; `predict` fills `predict/`. `about` says what is tested, in plain values.
+    `test/<protocol>/`; `predict` fills `predict/`, with every face of the set `predict/all/`. `about` says what is
+    tested, in plain values.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ class PredictionWriter(Callback):
     on_predict_batch_end = on_test_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        index, predictions = self._gather(trainer)
+        index, predictions = self._gather(trainer, "test")
         if trainer.is_global_zero:
             dataset = trainer.datamodule.dataset("test")
             about = {**self.about, "protocol": dataset.protocol.to_dict()}
@@ -65,15 +66,17 @@ class PredictionWriter(Callback):
         print(f"{folder}: metrics.json, faces.csv, predictions.npz, pictures/")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _, predictions = self._gather(trainer)
+        predicted = trainer.datamodule.predicted
+        _, predictions = self._gather(trainer, predicted)
         if trainer.is_global_zero:
-            path = self.folder / "predict" / "predictions.npz"
+            folder = self.folder / "predict"
+            path = (folder / "all" if predicted == "all" else folder) / "predictions.npz"
             predictions.save(path)
             self.say = partial(print, f"{len(predictions.id)} faces in {path}")
 
-    def _gather(self, trainer: Trainer) -> tuple[np.ndarray, Predictions]:
+    def _gather(self, trainer: Trainer, split: str) -> tuple[np.ndarray, Predictions]:
         index, landmarks_image, score = self.found.compute()
-        dataset = trainer.datamodule.dataset("test")
+        dataset = trainer.datamodule.dataset(split)
         faces = [dataset.faces[i] for i in index]
         return index, Predictions.of_faces(faces, dataset.schema, dataset.protocol, landmarks_image, score)
 

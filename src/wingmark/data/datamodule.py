@@ -1,8 +1,12 @@
 """The LightningDataModule for landmark data sets."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,15 +14,19 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from wingmark import protocol as protocols
+from wingmark.data.balancing import PoseBalancing, Poses
 from wingmark.data.dataset import FaceDataset
+from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.regions import Regions
 from wingmark.data.samplers import FaceSampler
-from wingmark.data.sources.source import Source, Split
+from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric, PhotometricTransform
 from wingmark.types import Face
+
+log = logging.getLogger(__name__)
 
 
 class LandmarkDataModule(LightningDataModule):
@@ -28,14 +36,19 @@ class LandmarkDataModule(LightningDataModule):
         source: the data set on disk.
         protocol: the name of a built-in protocol, a YAML file, or its fields: which box and margin make the crop.
         crop_size: side of the square network input in pixels.
+        context: side of the crop in sides of the protocol's; a `Cascade` cuts its own crops out of such a wide one.
         geometry: random rotation, scale, shift and flip of training crops.
         photometric: albumentations transforms for training crops, applied in this order.
         batch_size: faces per process and step.
         num_workers: loader processes per training process.
         holdout: the share of the training faces that becomes validation and test where the source has none.
+        balancing: repeat training faces of rare poses, see PoseBalancing.
         cache: a folder in which faces cut out of their images are kept, so that images are decoded once.
         seed: of the order and the augmentation; the command line takes it from `seed_everything`.
     """
+
+    # What `predict` goes over: the test faces, or every face of the set, as a second stage needs them.
+    predicted: Literal["test", "all"] = "test"
 
     def __init__(
         self,
@@ -47,18 +60,19 @@ class LandmarkDataModule(LightningDataModule):
         batch_size: int = 32,
         num_workers: int = 2,
         holdout: Holdout | None = None,
+        balancing: PoseBalancing | None = None,
         cache: str | None = None,
         seed: int = 0,
+        context: float = 1.0,
     ) -> None:
         super().__init__()
-        self.source, self.crop_size, self.geometry = source, crop_size, geometry
+        self.source, self.crop_size, self.context, self.geometry = source, crop_size, context, geometry
         self.protocol: Protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
         self.protocol.check(self.schema)
         self.photometric = Photometric(photometric) if photometric else None
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.holdout, self.cache = holdout or Holdout(), cache
-        self._faces: dict[Split, list[Face]] | None = None
-        self._datasets: dict[Split, FaceDataset] = {}
+        self.holdout, self.balancing, self.cache = holdout or Holdout(), balancing, cache
+        self._datasets: dict[str, FaceDataset | EveryFace] = {}
 
     @property
     def schema(self) -> LandmarkSchema:
@@ -66,15 +80,18 @@ class LandmarkDataModule(LightningDataModule):
 
     def faces(self, split: Split) -> list[Face]:
         """The faces of a split; ValueError with the way out where there are none."""
-        if self._faces is None:
-            self._faces = split_faces(self.source, self.holdout)
-            self._faces["test"] = self._tested(self._faces["test"])
-        if not self._faces[split]:
+        faces = self._faces_by_split[split]
+        if not faces:
             cut = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
             raise ValueError(
                 f"{type(self.source).__name__} has no {split} faces; {'check data.source' if split == 'train' else cut}"
             )
-        return self._faces[split]
+        return faces
+
+    @cached_property
+    def _faces_by_split(self) -> dict[Split, list[Face]]:
+        faces = split_faces(self.source, self.holdout)
+        return {**faces, "test": self._tested(faces["test"])}
 
     def _tested(self, faces: list[Face]) -> list[Face]:
         """Those of the test faces that the protocol counts."""
@@ -88,25 +105,37 @@ class LandmarkDataModule(LightningDataModule):
             )
         return tested
 
-    def dataset(self, split: Split) -> FaceDataset:
-        """The samples of a split, augmented where it is `train`; built and checked once."""
+    def dataset(self, split: Split | Literal["all"]) -> FaceDataset | EveryFace:
+        """The samples of a split, augmented where it is `train`; built and checked once.
+
+        `all` is every face of the set, for a first stage to find. Training faces are shown augmented there too, or they
+        would be found better than others, and what is trained on that would not be ready for new faces.
+        """
         if split not in self._datasets:
-            faces = self.faces(split)
-            self._check(faces)
-            train = split == "train"
-            geometry = self.geometry if train else None
-            reach = geometry.reach if geometry else 1.0
-            regions = Regions(self.source, faces, self.protocol, self.crop_size, reach)
-            if self.cache is not None:
-                regions.keep_in(Path(self.cache), self.num_workers)
-            self._datasets[split] = FaceDataset(
-                regions,
-                self.schema,
-                seed=self.seed,
-                geometry=geometry,
-                photometric=self.photometric if train else None,
-            )
+            self._datasets[split] = self._every_face() if split == "all" else self._split(split)
         return self._datasets[split]
+
+    def _split(self, split: Split) -> FaceDataset:
+        faces = self.faces(split)
+        self._check(faces)
+        train = split == "train"
+        geometry = self.geometry if train else None
+        reach = geometry.reach if geometry else 1.0
+        regions = Regions(self.source, faces, self.protocol, self.crop_size, reach, self.context)
+        if self.cache is not None:
+            regions.keep_in(Path(self.cache), self.num_workers)
+        photometric = self.photometric if train else None
+        return FaceDataset(regions, self.schema, seed=self.seed, geometry=geometry, photometric=photometric)
+
+    def _every_face(self) -> EveryFace:
+        parts = {split: self.dataset(split) for split in SPLITS if self._faces_by_split[split]}
+        if "train" in parts:
+            # Not mirrored, which would rename landmarks; another seed makes crops that training never showed.
+            geometry = self.geometry and replace(self.geometry, flip=0.0)
+            augmentation = {"geometry": geometry, "photometric": self.photometric}
+            regions = parts["train"].regions
+            parts["train"] = FaceDataset(regions, self.schema, seed=self.seed + 1, **augmentation)
+        return EveryFace(list(parts.values()))
 
     def _check(self, faces: list[Face]) -> None:
         """What can be known of the faces before the first step is checked before it."""
@@ -125,8 +154,9 @@ class LandmarkDataModule(LightningDataModule):
                     f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation"
                 )
 
-    def _splits_in_use(self) -> tuple[Split, ...]:
-        return {"fit": ("train", "val"), "validate": ("val",)}.get(self.trainer.state.fn, ("test",))
+    def _splits_in_use(self) -> tuple[Split | Literal["all"], ...]:
+        splits = {"fit": ("train", "val"), "validate": ("val",), "predict": (self.predicted,)}
+        return splits.get(self.trainer.state.fn, ("test",))
 
     def state_dict(self) -> dict[str, list[str]]:
         """Goes into every checkpoint: the faces that it was trained on and chosen by."""
@@ -135,7 +165,8 @@ class LandmarkDataModule(LightningDataModule):
     def load_state_dict(self, state: dict[str, list[str]]) -> None:
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
-            self.refuse_seen(state, split)
+            if split != "all":  # which no score is made of
+                self.refuse_seen(state, split)
 
     def refuse_seen(self, state: dict[str, list[str]], split: Split) -> None:
         """Refuse to score faces that a checkpoint was trained on or chosen by, whatever cut them off now.
@@ -169,12 +200,31 @@ class LandmarkDataModule(LightningDataModule):
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        return self._loader("test")
+        return self._loader(self.predicted)
 
-    def _loader(self, split: Split) -> DataLoader:
+    @cached_property
+    def _repeats(self) -> np.ndarray | None:
+        """How often every training face comes in an epoch; None where all come once."""
+        if self.balancing is None:
+            return None
+        poses = self.poses(self.balancing)
+        log.info(
+            f"data.balancing: {len(poses.repeats):,} training faces are shown {poses.repeats.sum():,} times an epoch "
+            f"(poses by component {poses.axis})"
+        )
+        return poses.repeats
+
+    def poses(self, balancing: PoseBalancing) -> Poses:
+        """The poses of the training faces, and how often each would come."""
+        faces = self.faces("train")
+        self._check(faces)
+        return balancing.poses(faces, self.schema, self.protocol)
+
+    def _loader(self, split: Split | Literal["all"]) -> DataLoader:
         dataset, train = self.dataset(split), split == "train"
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = FaceSampler(dataset, num_replicas=replicas, rank=rank, shuffle=train, seed=self.seed)
+        repeats = self._repeats if train else None
+        sampler = FaceSampler(dataset, num_replicas=replicas, rank=rank, shuffle=train, seed=self.seed, repeats=repeats)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

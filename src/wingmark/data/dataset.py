@@ -12,9 +12,9 @@ from wingmark.types import Sample
 
 
 class FaceDataset(Dataset):
-    """Samples of one split. Items are asked for by (index, epoch), see `FaceSampler`; a bare index means epoch 0.
+    """Samples of one split. Items are asked for by (index, epoch, copy), see `FaceSampler`; what is left off is 0.
 
-    Augmentation is a function of (seed, epoch, index) alone: it does not depend on the number of workers or
+    Augmentation is a function of (seed, epoch, index, copy) alone: it does not depend on the number of workers or
     processes. Without `geometry` and `photometric` the crop is the protocol's own, for validation and test.
     """
 
@@ -40,12 +40,12 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        index, epoch = key if isinstance(key, tuple) else (key, 0)
-        random = np.random.default_rng([self.seed, epoch, index])
+    def __getitem__(self, key: int | tuple[int, ...]) -> Sample:
+        index, epoch, copy = (*key, 0, 0)[:3] if isinstance(key, tuple) else (key, 0, 0)
+        random = np.random.default_rng([self.seed, epoch, index, copy])
         face, region = self.faces[index], self.regions[index]
         jitter = self.geometry.sample(random) if self.geometry else {}
-        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.protocol.margin, **jitter)
+        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.regions.margin, **jitter)
         crop = warp(region.pixels, compose(invert(region.to_image), to_image), self.crop_size)
         if self.photometric:
             crop = self.photometric(crop, seed=int(random.integers(2**32)))

@@ -32,13 +32,23 @@ class Region(NamedTuple):
 class Regions(Dataset):
     """The regions of a list of faces.
 
-    `reach` is the side of the square that crops are drawn from, in sides of the protocol's crop. Items raise
-    ValueError naming the face where its image cannot be decoded or its crop lies outside the image.
+    The crop is `context` times as wide as the protocol's, and `reach` is the side of the square that jittered crops are
+    drawn from, in sides of the crop. Items raise ValueError naming the face where its image cannot be decoded or its
+    crop lies outside the image.
     """
 
-    def __init__(self, source: Source, faces: list[Face], protocol: Protocol, crop_size: int, reach: float) -> None:
+    def __init__(
+        self,
+        source: Source,
+        faces: list[Face],
+        protocol: Protocol,
+        crop_size: int,
+        reach: float,
+        context: float = 1.0,
+    ) -> None:
         self.source, self.faces, self.protocol = source, faces, protocol
         self.crop_size, self.reach = crop_size, reach
+        self.margin = protocol.margin * context
         self._cache: _Cache | None = None
 
     def __len__(self) -> int:
@@ -50,7 +60,7 @@ class Regions(Dataset):
     def cut(self, index: int) -> Region:
         face = self.faces[index]
         image = self.source.read_image(face)
-        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.protocol.margin)
+        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.margin)
         step = np.hypot(*to_image[:, 0])
         turned = np.abs(to_image[0, :2]).sum() / step  # a box with roll reaches farther: its upright side over its own
         # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
@@ -77,7 +87,7 @@ class Regions(Dataset):
 
     def key(self) -> str:
         """Changes with the faces, their images and the crop rule: a stale cache is never read."""
-        digest = hashlib.sha256(f"1 {self.crop_size} {self.reach} {self.protocol.margin}".encode())
+        digest = hashlib.sha256(f"1 {self.crop_size} {self.reach} {self.margin}".encode())
         for face in self.faces:
             digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
         return digest.hexdigest()[:16]

@@ -117,9 +117,10 @@ class FaceCrops(Dataset):
         source = _LastImage(data.source)
         self.datasets = []
         for crop in crops:
-            geometry = crop.geometry(data.protocol.margin)
+            geometry = crop.geometry(data.protocol.margin * data.context)
             protocol = replace(data.protocol, box=crop.box)
-            regions = Regions(source, faces, protocol, data.crop_size, geometry.reach if geometry else 1.0)
+            reach = geometry.reach if geometry else 1.0
+            regions = Regions(source, faces, protocol, data.crop_size, reach, data.context)
             self.datasets.append(FaceDataset(regions, data.schema, seed=SEED, geometry=geometry))
 
     def __len__(self) -> int:

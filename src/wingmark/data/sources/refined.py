@@ -1,0 +1,77 @@
+"""Any other source, its faces with the boxes that a first stage found."""
+
+import zipfile
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wingmark.data.sources.source import Source, Split
+from wingmark.geometry import eye_level_boxes
+from wingmark.types import Box, Face, name_faces
+
+
+class Refined(Source):
+    """The faces of `source` with one more box, `refined`, for a second stage (Wing, CVPR 2018).
+
+    It is the smallest box, turned with the eyes, around the landmarks that the first stage found: `predictions` is the
+    file that `wingmark predict --run FIRST --faces all` wrote. The author names the roll from two landmarks or from a
+    fit to the mean face; here it is that of the line between the eyes, which needs no mean face.
+    """
+
+    def __init__(self, source: Source, predictions: str) -> None:
+        self.source, self.predictions = source, Path(predictions)
+        self.schema, self.published_counts = source.schema, source.published_counts
+
+    def faces(self, split: Split) -> list[Face]:
+        faces = self.source.faces(split)
+        if not faces:
+            return []
+        unknown = np.array([face.id not in self._boxes for face in faces])
+        if unknown.any():
+            raise ValueError(
+                f"{self.predictions} lacks {name_faces([face.id for face in faces], unknown)}; "
+                "write it with wingmark predict --run FIRST --faces all, of a first stage trained on these faces"
+            )
+        return [replace(face, boxes={**face.boxes, "refined": self._boxes[face.id]}) for face in faces]
+
+    @cached_property
+    def _boxes(self) -> dict[str, Box]:
+        """The boxes by the id of their face."""
+        ids, landmarks_image = self._read()
+        shape = (len(ids), self.schema.num_landmarks, 2)
+        if landmarks_image.shape != shape:
+            raise ValueError(
+                f"{self.predictions} holds landmarks of shape {landmarks_image.shape}, {len(ids)} ids and schema "
+                f"{self.schema.name} make {shape}; give the predictions of a first stage trained on this source"
+            )
+        unsound = ~np.isfinite(landmarks_image).all((1, 2))
+        if unsound.any():
+            raise ValueError(
+                f"{self.predictions} holds landmarks that are not finite in {name_faces(ids, unsound)}; "
+                "train the first stage again"
+            )
+        boxes = eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist()
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{self.predictions} holds several predictions for one face; write it again")
+        return {face: Box(*box) for face, box in zip(ids, boxes, strict=True)}
+
+    def _read(self) -> tuple[list[str], np.ndarray]:
+        """Ids (N,) and landmarks (N, K, 2) of the file."""
+        if not self.predictions.is_file():
+            raise FileNotFoundError(
+                f"there are no predictions {self.predictions}; write them with wingmark predict --run FIRST --faces all"
+            )
+        try:
+            with np.load(self.predictions) as arrays:
+                return arrays["id"].astype(str).tolist(), arrays["landmarks_image"].astype(np.float64)
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.predictions} is damaged or no predictions.npz of ours ({error})") from error
+
+    def image_version(self, face: Face) -> str:
+        return self.source.image_version(face)
+
+    def read_image(self, face: Face) -> np.ndarray:
+        return self.source.read_image(face)
