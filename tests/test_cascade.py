@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from wingmark import schema
-from wingmark.cascade import CASCADE_FORMAT, Cascade
+from wingmark.cascade import Cascade
 from wingmark.codecs import Coordinates, Heatmap
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
 from wingmark.data.sources import Refined
-from wingmark.geometry import apply, invert
+from wingmark.geometry import apply, invert, warp
 from wingmark.losses import MSELoss, WingLoss
-from wingmark.model import LandmarkModule
+from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.networks import FeatureNetwork, HeatmapHead, TimmNetwork
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
@@ -143,7 +144,8 @@ def landmarks_by(stage: nn.Module, samples: FaceDataset) -> np.ndarray:
 def test_a_cascade_is_what_its_stages_are_one_after_the_other_by_files(dot_faces, tmp_path):
     source, first, second = dot_faces({"train": 20}), Dots(FIRST, 64), Dots(SECOND, 128)
     found = landmarks_by(first, samples_of(source, FIRST, 64))
-    np.savez(tmp_path / "found.npz", id=[face.id for face in source.faces("train")], landmarks_image=found)
+    ids = [face.id for face in source.faces("train")]
+    np.savez(tmp_path / "found.npz", id=ids, landmarks_image=found, tags=["train"] * len(ids))
     refined = Refined(source, str(tmp_path / "found.npz"))
     by_files = landmarks_by(second, samples_of(refined, SECOND, 128))
 
@@ -184,9 +186,33 @@ def test_a_checkpoint_holds_both_stages():
     cascade, checkpoint = Cascade(heatmaps(), coordinates()), {}
     cascade.on_save_checkpoint(checkpoint)
     about = checkpoint["wingmark"]
-    assert about["format"] == CASCADE_FORMAT and about["model"]["context"] == 2.0
+    assert about["format"] == CHECKPOINT_FORMAT and about["model"]["context"] == 2.0
     assert [about["model"][stage]["crop_size"] for stage in ("first", "second")] == [64, 48]
     assert about["model"]["second"]["protocol"] == SECOND.to_dict()
+
+
+def test_a_first_stage_that_finds_nothing_is_told():
+    faces = posed(0, 1)[None]
+    faces[0, 2] = torch.nan
+    with pytest.raises(ValueError, match="first stage of the cascade finds landmarks that are not finite; train it"):
+        perfect(faces)(chart(384)[None])
+
+
+def test_absurd_landmarks_cost_no_memory():
+    """A crop that steps over thousands of pixels is one gray, not a picture padded to thousands."""
+    crops = warp(chart(384)[None], torch.tensor([[[1e6, 0, -3e7], [0, 1e6, -3e7]]], dtype=torch.float64), 64)
+    assert crops.shape == (1, 3, 64, 64)
+
+
+def test_the_first_stage_sees_the_middle_of_the_wide_crop():
+    cascade = perfect(posed(0, 1)[None])
+    seen = []
+    cascade.first.register_forward_pre_hook(lambda stage, inputs: seen.append(inputs[0]))
+    cascade(chart(384)[None])
+    # 192 of 384 pixels, in blocks of two, at 1.5 blocks a pixel.
+    blocks = chart(384)[:, 96:288, 96:288].float().unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
+    expected = F.interpolate(blocks[None], 64, mode="bilinear", align_corners=False)
+    assert (seen[0] - expected).abs().max() < 1.1
 
 
 @pytest.mark.parametrize(
@@ -202,6 +228,11 @@ def test_a_checkpoint_holds_both_stages():
 def test_stages_that_do_not_fit_are_refused(second, says):
     with pytest.raises(ValueError, match=says):
         Cascade(Stage(FIRST, 64), second)
+
+
+def test_stages_in_the_wrong_order_are_refused():
+    with pytest.raises(ValueError, match="takes the one first that looks for faces by itself"):
+        Cascade(Stage(SECOND, 64), Stage(Protocol("tight"), 64))
 
 
 def test_a_markup_without_eyes_is_refused():

@@ -55,6 +55,7 @@ def batch(count=3) -> Batch:
 
 def test_training_averages_the_loss_over_outputs():
     one, data = module(), batch()
+    one.trainer = SimpleNamespace(global_step=9, log_every_n_steps=10)
     logged = {}
     one.log = lambda name, value, **kwargs: logged.update({name: value})
     one.log_dict = lambda values, **kwargs: logged.update(values)
@@ -68,6 +69,10 @@ def test_training_averages_the_loss_over_outputs():
     assert logged["train/loss"] is loss
     for number, expected in enumerate(each, start=1):
         torch.testing.assert_close(logged[f"train/loss_stack{number}"], expected)
+    logged.clear()
+    one.trainer.global_step = 10
+    one.training_step(data, 0)
+    assert not logged  # nor would Lightning write it
 
 
 def test_evaluation_decodes_the_last_output_into_image_pixels():

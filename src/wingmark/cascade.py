@@ -8,10 +8,9 @@ from torch import Tensor
 
 from wingmark.finder import LandmarkFinder
 from wingmark.geometry import apply, crop_to_image, crops_to_image, eye_level_boxes, warp
-from wingmark.model import LandmarkModule
+from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.types import Box
 
-CASCADE_FORMAT = 2
 # Side of the wide crop in sides of the first stage's: a second crop of that size fits in at any roll (1.41) and
 # moved by up to 0.29 sides.
 CONTEXT = 2.0
@@ -25,7 +24,9 @@ class Cascade(LandmarkFinder):
 
     The crops of both stages are cut out of the wide one, on its device. The first stage's landmarks make the box of the
     second, as in `Refined`, and the second's are the result (Wing, CVPR 2018). Errors are counted by the first stage's
-    protocol, which tells where a face is looked for. It cannot be trained.
+    protocol, which says where to look for a face. It cannot be trained.
+
+    Made for stages whose crops are about equally large: a second crop that reaches out of the wide one is black there.
 
     Raises ValueError where the two do not fit together.
     """
@@ -43,6 +44,8 @@ class Cascade(LandmarkFinder):
         middle = Box((side - 1) / 2, (side - 1) / 2, side / self.context, side / self.context)
         to_wide = torch.as_tensor(crop_to_image(middle, self.first.crop_size), device=image.device)
         found, _ = self._find(self.first, image, to_wide.expand(len(image), 2, 3))
+        if not found.isfinite().all():
+            raise ValueError("the first stage of the cascade finds landmarks that are not finite; train it again")
         boxes = eye_level_boxes(found, self.schema.eyes)
         return self._find(self.second, image, crops_to_image(boxes, self.second.crop_size, self.second.protocol.margin))
 
@@ -57,7 +60,7 @@ class Cascade(LandmarkFinder):
             stage = {}
             getattr(self, name).on_save_checkpoint(stage)
             stages[name] = stage["wingmark"]
-        checkpoint["wingmark"] = {"format": CASCADE_FORMAT, "model": {**stages, "context": self.context}}
+        checkpoint["wingmark"] = {"format": CHECKPOINT_FORMAT, "model": {**stages, "context": self.context}}
 
 
 def _check(first: LandmarkModule, second: LandmarkModule) -> None:
@@ -67,6 +70,11 @@ def _check(first: LandmarkModule, second: LandmarkModule) -> None:
         raise ValueError(
             f"the first stage finds the landmarks of schema {first.schema.name}, the second those of "
             f"{second.schema.name}; train both on one markup"
+        )
+    if first.protocol.box == "refined":
+        raise ValueError(
+            "the first stage was trained on boxes that another stage made: wingmark cascade FIRST SECOND takes the one "
+            "first that looks for faces by itself"
         )
     if second.protocol.box not in ("refined", "tight"):
         raise ValueError(

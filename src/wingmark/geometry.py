@@ -140,7 +140,8 @@ def warp(image, crop_to_source, size: int):
     """Cut a square crop (size, size, C) out of an image by its map, bilinear, black outside.
 
     With tensors, crops (B, C, size, size) uint8 out of images (B, C, H, W) uint8 by maps (B, 2, 3) float64, on their
-    device: the same within one gray level (up to OpenCV 4, which samples at multiples of 1/32 pixel, not in noise).
+    device. Both agree within one gray level, with OpenCV 4, which samples at multiples of 1/32 pixel, only where the
+    picture is smooth.
 
     Where the map steps more than two pixels the image is averaged in blocks first: bilinear sampling alone would
     skip pixels and alias.
@@ -160,7 +161,7 @@ def _warp_batch(images: Tensor, crop_to_source: Tensor, size: int) -> Tensor:
     """`warp` for tensors. Each crop is cut by its own factor: it does not depend on the others of the batch."""
     a = crop_to_source
     step = (a[:, 0, 0] * a[:, 1, 1] - a[:, 0, 1] * a[:, 1, 0]).abs().sqrt()
-    factors = (step / 2).ceil().clamp(min=1)
+    factors = (step / 2).ceil().clamp(1, max(images.shape[2:]))
     crops = images.new_empty(*images.shape[:2], size, size)
     with torch.autocast(images.device.type, enabled=False):
         for factor in factors.unique().tolist():

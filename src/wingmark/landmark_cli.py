@@ -29,7 +29,16 @@ class LandmarkParser(LightningArgumentParser):
 
 
 class Bar(TQDMProgressBar):
-    """One line of progress, without the version of the log."""
+    """One line of progress, drawn at most four times a second, without the version of the log."""
+
+    drawn = 0.0  # when, in seconds
+
+    def _should_update(self, current: int, total: int) -> bool:
+        now = time.monotonic()
+        due = self.is_enabled and (current == total or now - self.drawn > 0.25)
+        if due:
+            self.drawn = now
+        return due
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -110,6 +119,8 @@ class LandmarkCLI(LightningCLI):
         if best is not None:
             nme = f"best validation NME {100 * best.best_model_score:.2f} %"
             self._say(f"{self.folder}: {nme}, protocol {self.model.protocol.label}")
+        elif not self.trainer.fast_dev_run:
+            self._say(f"{self.folder}: no best.ckpt, since training ended before its first validation; train longer")
 
     def validate(self, **kwargs: Any) -> None:
         (scores,) = self.trainer.validate(**kwargs, verbose=False)

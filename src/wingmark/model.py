@@ -122,11 +122,16 @@ class LandmarkModule(LandmarkFinder):
         size = batch.image.shape[-1]
         losses = self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
         loss = torch.stack(losses).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        # Lightning takes a millisecond or two for each value told to it, also where it writes none of them.
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._log_losses(loss, losses, len(batch.image))
+        return loss
+
+    def _log_losses(self, loss: torch.Tensor, losses: list[torch.Tensor], faces: int) -> None:
+        self.log("train/loss", loss, prog_bar=True, batch_size=faces)
         if len(losses) > 1:
             per_stack = {f"train/loss_stack{number}": value for number, value in enumerate(losses, start=1)}
-            self.log_dict(per_stack, batch_size=len(batch.image))
-        return loss
+            self.log_dict(per_stack, batch_size=faces)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

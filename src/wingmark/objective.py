@@ -40,7 +40,8 @@ class Objective(nn.Module):
         """
         torch.compiler.reset()  # what was compiled for other objectives would count against the limit of this one
         self._sketch = torch.compile(self._sketch)
-        self._gradient_and_total = torch.compile(self._gradient_and_total, options=FUSE_ALL)
+        in_one_pass = torch.func.grad_and_value(self._total, has_aux=True)
+        self._gradient_and_total = torch.compile(in_one_pass, options=FUSE_ALL)
 
     def __getstate__(self) -> dict[str, Any]:
         compiled = ("_sketch", "_gradient_and_total")
@@ -61,7 +62,12 @@ class Objective(nn.Module):
         return self.codec.sketch(*arguments)
 
     def _gradient_and_total(self, output: Tensor, sketch: tuple[Tensor | None, ...]) -> tuple[Tensor, Any]:
-        return torch.func.grad_and_value(self._total, has_aux=True)(output, sketch)
+        # What torch.func.grad_and_value gives, which compiles, but takes a millisecond longer without.
+        with torch.enable_grad():
+            leaf = output.detach().requires_grad_()
+            total, count = self._total(leaf, sketch)
+            (gradient,) = torch.autograd.grad(total, leaf)
+        return gradient, (total.detach(), count)
 
     def _total(self, output: Tensor, sketch: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor]:
         target = self.codec.target(sketch)

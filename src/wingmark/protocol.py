@@ -181,8 +181,8 @@ BUILT_IN = {
         Protocol("wflw-awing/inter-ocular/v1", "dataset", 1.1, threshold=0.10, faces=WFLW_FACES),
         # Faces cut from the training photos (data.holdout): for copies without the test sets.
         Protocol("300w-holdout/inter-ocular/v1"),
-        # The second of two stages (Wing): the box is made of the landmarks that the first one found, see `Refined`. Its
-        # margin is not told in the paper; this is that of the tight box, which it comes close to.
+        # The second of two stages (Wing): the box is made of the landmarks that the first one found, see `Refined`. The
+        # paper's margin is not known; this one is that of the tight box, to which the refined one comes close.
         Protocol("300w-refined/inter-ocular/v1", box="refined", parts=PARTS_300W, faces=FACES_300W),
         Protocol("300w-holdout-refined/inter-ocular/v1", box="refined"),
         Protocol("wflw-refined/inter-ocular/v1", box="refined", threshold=0.10, faces=WFLW_FACES),

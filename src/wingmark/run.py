@@ -10,9 +10,9 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from wingmark import training
-from wingmark.cascade import CASCADE_FORMAT, Cascade
+from wingmark.cascade import Cascade
 from wingmark.data import LandmarkDataModule
-from wingmark.model import LandmarkModule
+from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 
@@ -34,10 +34,12 @@ def load(path: str | Path) -> LandmarkModule | Cascade:
     about = checkpoint.get("wingmark")
     if about is None or about["model"] is None:
         raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
-    if about["format"] > CASCADE_FORMAT:
-        raise ValueError(f"{file} has format {about['format']}, this wingmark reads up to {CASCADE_FORMAT}; update it")
-    if about["format"] == CASCADE_FORMAT:
-        stages = about["model"]
+    if about["format"] > CHECKPOINT_FORMAT:
+        raise ValueError(
+            f"{file} has format {about['format']}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
+        )
+    stages = about["model"]
+    if "first" in stages:
         model = Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
     else:
         model = _module(about)

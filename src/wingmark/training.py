@@ -44,8 +44,8 @@ def of_run(args: list[str]) -> list[str]:
             raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
     if "first" in yaml.safe_load(config.read_text())["model"]:
         raise ValueError(
-            f"--run {run} is a cascade, which `wingmark cascade` tested; score {run}/predictions.npz by "
-            "another protocol with wingmark evaluate, or join its stages again under another --name"
+            f"--run {run} is a cascade, which `wingmark cascade` has tested; other scores of what it found give "
+            f"wingmark evaluate --predictions {run}/predictions.npz, other boxes wingmark robustness {run}"
         )
     command, rest = args[:1], args[1:position] + args[position + 2 :]
     place = ["--name", run.name, "--runs", str(run.parent)]

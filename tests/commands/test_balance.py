@@ -40,6 +40,7 @@ def test_the_table_adds_up(capsys):
     poses = main(["balance", "--config", TINY, "--config", OVERLAY, "--data.balancing.bins", "5", "--output", "there"])
     out = capsys.readouterr().out
     assert "null" not in out and Path("there/pose_balancing.png").is_file()
+    assert "|pose| in sd faces repeats shown" in " ".join(out.split())
     rows = re.findall(r"^ *([\d.]+) to ([\d.]+) +(\d+) +(\d*) +(\d+) *$", out, re.M)
     deviation = poses.pose.std()
     assert [float(low) for low, *_ in rows] == [round(edge / deviation, 2) for edge in poses.edges[:-1]]

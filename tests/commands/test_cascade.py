@@ -120,11 +120,12 @@ def test_refusals(folder):
         "cascade", "runs/first", "runs/second", "--name", "both"
     )
     assert "runs/both is a cascade already" in refusal("cascade", "runs/both", "runs/second", "--name", "x")
-    said = refusal("cascade", "runs/first", "runs/first", "--name", "x")
-    assert "crops from the box dataset" in said and "box refined or tight" in said
+    assert "FIRST and SECOND are the same run runs/first" in refusal("cascade", "runs/first", "runs/first")
+    said = refusal("cascade", "runs/second", "runs/first", "--name", "x")
+    assert "takes the one first that looks for faces by itself" in said
     assert "runs/gone does not exist" in refusal("cascade", "runs/gone", "runs/first")
     for command in ("test", "predict", "validate"):
-        assert "runs/both is a cascade, which `wingmark cascade` tested" in refusal(command, "--run", "runs/both")
+        assert "runs/both is a cascade, which `wingmark cascade` has tested" in refusal(command, "--run", "runs/both")
     said = refusal("fit", "--config", str(TINY), "--data.context", "2")
     assert "data.context is for cascades, which `wingmark cascade` makes" in said
     assert sorted(path.name for path in (folder / "runs").iterdir()) == before
@@ -140,6 +141,20 @@ def test_faces_that_the_second_stage_was_trained_on_are_no_test(folder):
     said = refusal("cascade", "runs/held", "runs/greedy")
     assert "5 of 5 test faces were among those that this checkpoint was trained on" in said
     assert not (folder / "runs" / "held-greedy").exists()
+
+
+def test_nor_those_that_the_first_stage_was_trained_on(folder):
+    """Whatever its config says now: another cut makes test faces of those that it has learned."""
+    shutil.copytree("runs/first", "runs/recut")
+    path = folder / "runs/recut/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["data"]["source"]["init_args"] |= {"test": 0}
+    config["data"]["holdout"] = {"val": 0.0, "test": 0.3, "seed": 0}
+    path.write_text(yaml.safe_dump(config))
+    said = refusal("cascade", "runs/recut", "runs/second", "--name", "x")
+    assert "test faces were among those that this checkpoint was trained on" in said
+    said = refusal("predict", "--run", "runs/recut", "--faces", "all")
+    assert "test faces were among those that this checkpoint was trained on" in said
 
 
 def test_what_fails_leaves_nothing(folder, monkeypatch):
@@ -163,3 +178,16 @@ def test_seeds_of_a_cascade_are_one_method(folder, capsys, tmp_path):
     main(["compare", "runs/both", "runs/both_seed1", "runs/first", "--output", str(tmp_path / "comparison")])
     out = capsys.readouterr().out
     assert "A = both (seeds 0, 1)" in out and "B = first (seed 0)" in out
+
+
+def test_second_stages_of_other_faces_are_other_methods(folder, capsys, tmp_path):
+    shutil.copytree("runs/second", "runs/second_other")
+    path = folder / "runs/second_other/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["seed_everything"] = 1
+    config["data"]["source"]["init_args"]["source"]["init_args"]["train"] = 23
+    path.write_text(yaml.safe_dump(config))
+    main(["cascade", "runs/first", "runs/second_other", "--name", "both_other"])
+    main(["compare", "runs/both", "runs/both_other", "--output", str(tmp_path / "comparison")])
+    out = capsys.readouterr().out
+    assert "A = both (seed 0)" in out and "B = both_other (seed 1)" in out

@@ -129,8 +129,10 @@ def test_studies_of_the_project_can_be_read(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = Study.load(file, Path("runs"))
     study.write_overlays()
-    first = study.runs[0]
-    chosen = [run for run in study.runs if run.seed == first.seed and len({*run.configs} - {*first.configs}) <= 1]
+    first, few = study.runs[0], len(study.runs) < 20
+    chosen = [
+        run for run in study.runs if run.seed == first.seed and (few or len({*run.configs} - {*first.configs}) <= 1)
+    ]
     settings = [json.dumps({**run.settings(), "name": ""}) for run in chosen]
     assert len({*settings}) == len(chosen) >= 2
 
@@ -146,7 +148,7 @@ def test_the_losses_of_the_wing_paper():
 
 
 def test_the_grid_of_the_wing_paper():
-    study = Study.load(ROOT / "configs" / "studies" / "wing_w_epsilon.yaml", Path("runs"))
+    study = Study.load(ROOT / "configs" / "studies" / "wing_grid.yaml", Path("runs"))
     grid = [[study.inline[config]["model"]["loss"]["init_args"] for config in run.configs[-2:]] for run in study.runs]
     assert grid[0] == [{"w": 10}, {"epsilon": 2}]
     assert sorted((w["w"], epsilon["epsilon"]) for w, epsilon in grid) == sorted(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from wingmark.data import Holdout, LandmarkDataModule
+from wingmark.data.sources.source import Source
 from wingmark.protocol import Protocol
 from wingmark.transforms import GeometryJitter
 from wingmark.types import Box
@@ -69,7 +70,7 @@ def test_holdout_cuts_by_photo(dot_faces):
     assert [face.id for face in other.faces("val")] != [face.id for face in splits["val"]]
 
 
-class Changed:
+class Changed(Source):
     """A source whose second training face was changed."""
 
     def __init__(self, source, **fields):

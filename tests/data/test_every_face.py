@@ -1,5 +1,7 @@
 """All faces of a set at once."""
 
+from dataclasses import replace
+
 import albumentations as A
 import numpy as np
 import pytest
@@ -30,27 +32,36 @@ def test_every_face_comes_once_by_its_own_number(dot_faces):
 
 
 def test_validation_and_test_faces_come_as_always_and_training_faces_augmented(dot_faces):
-    data = data_of(dot_faces(), photometric=[A.RandomBrightnessContrast(p=1)])
+    straight = replace(JITTER, flip=0.0)
+    data = data_of(dot_faces(), geometry=straight, photometric=[A.RandomBrightnessContrast(p=1)])
     every = data.dataset("all")
     start = 12
     for split in ("val", "test"):
         for index, sample in enumerate(data.dataset(split)):
-            found = every[start + index, 0]
+            found = every[start + index, 0, 0]
             assert torch.equal(found.image, sample.image) and torch.equal(found.crop_to_image, sample.crop_to_image)
         start += len(data.dataset(split))
     assert start == len(every)
     shown = [
-        {sample.crop_to_image.numpy().tobytes() for sample in map(one.__getitem__, range(12))}
+        {one[index, 0, 0].crop_to_image.numpy().tobytes() for index in range(12)}
         for one in (every, data.dataset("train"))
     ]
     assert len(shown[0]) == 12 and not shown[0] & shown[1]  # crops that training never showed
     for index in range(12):
-        a = every[index].crop_to_image.numpy()[:, :2]
+        a = every[index, 0, 0].crop_to_image.numpy()[:, :2]
         step, turn = (
             np.sqrt(np.linalg.det(a)),
             np.degrees(np.arctan2(a[1, 0], a[0, 0])) - every.faces[index].boxes["dataset"].roll,
         )
         assert 0.8 <= step / (110 * 1.2 / 32) <= 1.2 and abs(turn) <= JITTER.rotation
+
+
+def test_faces_are_tagged_with_their_split_and_none_is_left_out_by_the_protocol(dot_faces):
+    data = data_of(dot_faces())
+    data.protocol = replace(PROTOCOL, tag="odd")  # half of the test faces
+    assert len(data.dataset("test")) == 2
+    tags = [face.tags - {"odd"} for face in data.dataset("all").faces]
+    assert tags == [{"train"}] * 12 + [{"val"}] * 4 + [{"test"}] * 5
 
 
 def test_what_a_set_does_not_have_is_left_out(dot_faces):
@@ -62,4 +73,4 @@ def test_what_a_set_does_not_have_is_left_out(dot_faces):
 def test_without_augmentation_training_faces_come_plainly_too(dot_faces, geometry):
     data = data_of(dot_faces(), geometry=geometry)
     for index in range(12):
-        assert torch.equal(data.dataset("all")[index].image, data.dataset("train")[index].image)
+        assert torch.equal(data.dataset("all")[index, 0, 0].image, data.dataset("train")[index].image)

@@ -36,12 +36,12 @@ def run(arguments: argparse.Namespace) -> Poses:
     draw(path, poses, data.schema)
     if data.balancing is None:
         print(f"data.balancing is null: no face is repeated yet. Shown are the defaults,\n{balancing}")
-    _print(poses)
+    _print(poses, balancing.max_repeats)
     print(path)
     return poses
 
 
-def _print(poses: Poses) -> None:
+def _print(poses: Poses, max_repeats: int) -> None:
     share, correlation = poses.shares[poses.axis - 1], poses.yaw_correlations[poses.axis - 1]
     before, after = len(poses.repeats), poses.repeats.sum()
     console = Console(highlight=False)
@@ -49,13 +49,15 @@ def _print(poses: Poses) -> None:
     console.print(
         f"poses by component {poses.axis}: {100 * share:.1f} % of the variance, correlation with yaw {correlation:.2f}"
     )
-    console.print(_table(poses))
+    if abs(correlation) < 0.5:
+        console.print("the component hardly goes with yaw: look at the picture, and see data.balancing.axis")
+    console.print(_table(poses, max_repeats))
 
 
-def _table(poses: Poses) -> Table:
+def _table(poses: Poses, max_repeats: int) -> Table:
     """The bins, in standard deviations (sd) of the component's coefficient."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in (f"{'pose' if poses.signed else '|pose|'} [sd]", "faces", "repeats", "shown"):
+    for heading in (f"{'pose' if poses.signed else '|pose|'} in sd", "faces", "repeats", "shown"):
         table.add_column(heading, justify="right")
     edges = poses.edges / poses.pose.std()
     for bin, faces in enumerate(poses.faces_by_bin):
@@ -63,7 +65,7 @@ def _table(poses: Poses) -> Table:
         table.add_row(
             f"{edges[bin]:.2f} to {edges[bin + 1]:.2f}",
             f"{faces:,}",
-            f"{repeats}" if faces else "",
+            f"{repeats} (most)" if repeats == max_repeats else f"{repeats}" if faces else "",
             f"{faces * repeats:,}",
         )
     return table

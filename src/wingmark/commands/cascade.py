@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> Cascade:
     """Write the run folder, test, print the table."""
     quiet_libraries()
     first, second = arguments.first, arguments.second
+    if first.resolve() == second.resolve():
+        raise ValueError(f"FIRST and SECOND are the same run {first}; give the runs of two stages")
     folder = arguments.runs / (arguments.name or f"{first.name}-{second.name}")
     if folder.exists():
         raise ValueError(f"{folder} already exists; choose another --name, or delete the folder")
@@ -73,8 +75,8 @@ def _config(first: Path, second: Path, cascade: Cascade) -> dict[str, Any]:
     """Data and trainer of the first run, on wide crops; both models, and how the second was trained."""
     one, two = wingmark.run.settings_of(first), wingmark.run.settings_of(second)
     # Without what the seeds of a method differ in, such as the path of the first stage's predictions.
-    own = {**OWN_KEYS, "data": (*OWN_KEYS["data"], "source")}
-    training = {part: {k: v for k, v in two[part].items() if k not in own[part]} for part in ("trainer", "data")}
+    two["data"]["source"]["init_args"].pop("predictions", None)
+    training = {part: {k: v for k, v in two[part].items() if k not in OWN_KEYS[part]} for part in ("trainer", "data")}
     return {
         "seed_everything": two["seed_everything"],
         "trainer": one["trainer"],

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -59,12 +58,13 @@ class PoseBalancing:
     """
 
     bins: int = 9
-    axis: Literal["auto"] | int = "auto"
+    axis: int | str = "auto"
     signed: bool = False
     max_repeats: int = 20
 
     def __post_init__(self) -> None:
-        if self.bins < 2 or self.max_repeats < 2 or (self.axis != "auto" and self.axis < 1):
+        sound_axis = self.axis == "auto" or (isinstance(self.axis, int) and self.axis > 0)
+        if self.bins < 2 or self.max_repeats < 2 or not sound_axis:
             raise ValueError(
                 "data.balancing: bins and max_repeats are 2 or more, axis is auto or a component counted from 1; "
                 f"got {self}"
@@ -99,7 +99,7 @@ class PoseBalancing:
         # The published code takes its aim from a second histogram, whose bins begin at the smallest value.
         aim = _histogram(pose, pose.min(), self.bins)[2].max()
         halves_up = np.floor(aim / np.maximum(faces, 1) + 0.5).astype(np.int64)
-        repeats = np.clip(halves_up, 1, self.max_repeats)
+        repeats = np.where(faces > 0, np.clip(halves_up, 1, self.max_repeats), 0)
         return edges, faces, repeats, repeats[bin_of_face]
 
 
@@ -130,8 +130,8 @@ def _yaw_direction(deviations: np.ndarray, schema: LandmarkSchema) -> np.ndarray
 def _signs(components: np.ndarray, schema: LandmarkSchema) -> np.ndarray:
     """1 for each component (C, K, 2) that turns to the right of the image, -1 for each that turns to the left.
 
-    In a turn the middle of the face moves on against its sides. Where the schema has no such landmarks, the largest
-    entry is made positive.
+    When a face turns to the right, the landmarks on its midline move to the right of those beside it. Where the schema
+    has no such landmarks, the largest entry is made positive.
     """
     middle = schema.flip == np.arange(schema.num_landmarks)
     if middle.any() and not middle.all():

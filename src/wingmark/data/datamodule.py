@@ -10,6 +10,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -24,7 +25,7 @@ from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric, PhotometricTransform
-from wingmark.types import Face
+from wingmark.types import Batch, Face
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,12 @@ class LandmarkDataModule(LightningDataModule):
         return faces
 
     @cached_property
+    def _every_split(self) -> dict[Split, list[Face]]:
+        return split_faces(self.source, self.holdout)
+
+    @cached_property
     def _faces_by_split(self) -> dict[Split, list[Face]]:
-        faces = split_faces(self.source, self.holdout)
-        return {**faces, "test": self._tested(faces["test"])}
+        return {**self._every_split, "test": self._tested(self._every_split["test"])}
 
     def _tested(self, faces: list[Face]) -> list[Face]:
         """Those of the test faces that the protocol counts."""
@@ -112,11 +116,10 @@ class LandmarkDataModule(LightningDataModule):
         would be found better than others, and what is trained on that would not be ready for new faces.
         """
         if split not in self._datasets:
-            self._datasets[split] = self._every_face() if split == "all" else self._split(split)
+            self._datasets[split] = self._every_face() if split == "all" else self._split(split, self.faces(split))
         return self._datasets[split]
 
-    def _split(self, split: Split) -> FaceDataset:
-        faces = self.faces(split)
+    def _split(self, split: Split, faces: list[Face]) -> FaceDataset:
         self._check(faces)
         train = split == "train"
         geometry = self.geometry if train else None
@@ -128,14 +131,14 @@ class LandmarkDataModule(LightningDataModule):
         return FaceDataset(regions, self.schema, seed=self.seed, geometry=geometry, photometric=photometric)
 
     def _every_face(self) -> EveryFace:
-        parts = {split: self.dataset(split) for split in SPLITS if self._faces_by_split[split]}
+        parts = {split: self._split(split, faces) for split, faces in self._every_split.items() if faces}
         if "train" in parts:
             # Not mirrored, which would rename landmarks; another seed makes crops that training never showed.
             geometry = self.geometry and replace(self.geometry, flip=0.0)
             augmentation = {"geometry": geometry, "photometric": self.photometric}
             regions = parts["train"].regions
             parts["train"] = FaceDataset(regions, self.schema, seed=self.seed + 1, **augmentation)
-        return EveryFace(list(parts.values()))
+        return EveryFace(parts)
 
     def _check(self, faces: list[Face]) -> None:
         """What can be known of the faces before the first step is checked before it."""
@@ -165,8 +168,10 @@ class LandmarkDataModule(LightningDataModule):
     def load_state_dict(self, state: dict[str, list[str]]) -> None:
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
-            if split != "all":  # which no score is made of
-                self.refuse_seen(state, split)
+            # Those of `all` that another cut makes test faces would be found better than new ones.
+            scored = [part for part in SPLITS[1:] if self._every_split[part]] if split == "all" else [split]
+            for part in scored:
+                self.refuse_seen(state, part)
 
     def refuse_seen(self, state: dict[str, list[str]], split: Split) -> None:
         """Refuse to score faces that a checkpoint was trained on or chosen by, whatever cut them off now.
@@ -219,6 +224,10 @@ class LandmarkDataModule(LightningDataModule):
         faces = self.faces("train")
         self._check(faces)
         return balancing.poses(faces, self.schema, self.protocol)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        # Lightning would search the batch for tensors, which takes a millisecond.
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def _loader(self, split: Split | Literal["all"]) -> DataLoader:
         dataset, train = self.dataset(split), split == "train"

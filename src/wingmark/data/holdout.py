@@ -29,7 +29,7 @@ class Holdout:
 def split_faces(source: Source, holdout: Holdout) -> dict[Split, list[Face]]:
     """The faces of every split, those cut from training included.
 
-    Raises ValueError where a split would be cut that the source provides.
+    Raises ValueError where a split would be cut that the source provides, or the source refuses the cut.
     """
     faces = {split: source.faces(split) for split in SPLITS}
     shares = {split: getattr(holdout, split) for split in ("val", "test") if getattr(holdout, split)}
@@ -53,4 +53,5 @@ def split_faces(source: Source, holdout: Holdout) -> dict[Split, list[Face]]:
             count += sizes[group]
         faces[split] = [face for face in train if face.group in chosen]
         faces["train"] = [face for face in faces["train"] if face.group not in chosen]
+    source.check_splits(faces)
     return faces

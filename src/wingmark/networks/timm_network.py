@@ -15,9 +15,9 @@ class TimmNetwork(nn.Module):
     model: a timm name. Vectors (B, 2K) become coordinates (B, K, 2) in pixels of the crop; models that give maps
         (B, M, H, W), or a list of them, are taken as they are. The classifier starts near zero: with timm's own start
         a first guess can lie several crops away from the face.
-    unit: what the numbers of a vector count, from the middle of the crop: `crop` its sides, `pixel` its pixels. One
-        layer can learn either, but with plain SGD the weights of pixels learn as much slower as there are pixels
-        squared; learning rates of papers whose networks give pixels (Wing) are made for that.
+    unit: what the numbers of a vector count, from the middle of the crop: `crop` its sides, `pixel` its pixels. With
+        plain SGD a classifier of pixels learns crop_size**2 times slower; learning rates of papers whose networks give
+        pixels (Wing) are made for that.
     options: more arguments for timm's model, such as `{width: 64}` for an hourglass.
     pretrained, weights: where the weights come from, see `create_timm_model`; without both, from scratch.
     """

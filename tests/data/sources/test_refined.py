@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wingmark import schema
+from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.sources import Refined
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Box
@@ -22,8 +23,10 @@ def source(dot_faces):
 
 
 def found_in(source) -> dict[str, np.ndarray]:
-    faces = [face for split in ("test", "train", "val") for face in source.faces(split)]  # in any order
+    splits = {split: source.faces(split) for split in ("test", "train", "val")}  # in any order
+    faces = [face for split in splits.values() for face in split]
     return {
+        "tags": np.array([f"odd;{split}" for split, faces in splits.items() for _ in faces]),
         "id": np.array([face.id for face in faces]),
         "landmarks_image": np.stack([face.landmarks_image for face in faces]) + 3.0,
     }
@@ -63,9 +66,10 @@ WAY_OUT = "wingmark predict --run FIRST --faces all"
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda a: {"id": a["id"][:-2], "landmarks_image": a["landmarks_image"][:-2]}, "lacks 2 of 4 faces: val/001"),
+        (lambda a: {key: value[:-2] for key, value in a.items()}, "lacks 2 of 4 faces: val/001"),
         (lambda a: {**a, "landmarks_image": a["landmarks_image"][:, :4]}, r"\(21, 4, 2\), 21 ids and schema five make"),
         (lambda a: {**a, "id": a["id"][:-1]}, r"20 ids and schema five make \(20, 5, 2\)"),
+        (lambda a: {"id": a["id"], "landmarks_image": a["landmarks_image"]}, "damaged or no .*tags is not"),
         (lambda a: {**a, "id": np.where(a["id"] == a["id"][1], a["id"][0], a["id"])}, "several predictions for one"),
         (lambda a: {**a, "landmarks_image": a["landmarks_image"] * [np.nan, 1]}, "not finite in 21 of 21 faces: test"),
         (lambda a: {"id": a["id"]}, "damaged or no predictions.npz of ours"),
@@ -84,6 +88,25 @@ def test_a_file_that_is_not_there_or_none_is_named(source, tmp_path):
     (tmp_path / "p.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="p.npz is damaged"):
         Refined(source, str(tmp_path / "p.npz")).faces("val")
+
+
+def test_faces_that_the_first_stage_was_trained_on_are_no_test_faces(dot_faces, tmp_path):
+    source = dot_faces({"train": 20})
+    cut = split_faces(source, Holdout(val=0.2, test=0.1, seed=3))
+    found = {
+        "id": [face.id for faces in cut.values() for face in faces],
+        "landmarks_image": np.stack([face.landmarks_image for faces in cut.values() for face in faces]),
+        "tags": [split for split, faces in cut.items() for _ in faces],
+    }
+    refined = Refined(source, write(tmp_path / "p.npz", **found))
+    again = split_faces(refined, Holdout(val=0.2, test=0.1, seed=3))
+    assert [face.id for face in again["test"]] == [face.id for face in cut["test"]]
+    split_faces(refined, Holdout())  # nothing is scored
+    for other, part in ((Holdout(val=0.2, test=0.1, seed=4), "test"), (Holdout(val=0.4, test=0.1, seed=3), "val")):
+        with pytest.raises(
+            ValueError, match=rf"p.npz was trained on .* faces: train/.*, which are {part} faces now; give"
+        ):
+            split_faces(refined, other)
 
 
 def test_eyes_are_where_the_pupils_or_the_corners_are(source, tmp_path):

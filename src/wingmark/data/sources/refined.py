@@ -4,6 +4,7 @@ import zipfile
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +14,21 @@ from wingmark.geometry import eye_level_boxes
 from wingmark.types import Box, Face, name_faces
 
 
+class FirstStage(NamedTuple):
+    """What a first stage found, by the id of the face, and the ids of those that it was trained on."""
+
+    boxes: dict[str, Box]
+    trained_on: set[str]
+
+
 class Refined(Source):
     """The faces of `source` with one more box, `refined`, for a second stage (Wing, CVPR 2018).
 
     It is the smallest box, turned with the eyes, around the landmarks that the first stage found: `predictions` is the
     file that `wingmark predict --run FIRST --faces all` wrote. The author names the roll from two landmarks or from a
     fit to the mean face; here it is that of the line between the eyes, which needs no mean face.
+
+    Faces that the first stage was trained on must be training faces here, too: it finds them better than new ones.
     """
 
     def __init__(self, source: Source, predictions: str) -> None:
@@ -29,18 +39,28 @@ class Refined(Source):
         faces = self.source.faces(split)
         if not faces:
             return []
-        unknown = np.array([face.id not in self._boxes for face in faces])
+        boxes = self._first_stage.boxes
+        unknown = np.array([face.id not in boxes for face in faces])
         if unknown.any():
             raise ValueError(
                 f"{self.predictions} lacks {name_faces([face.id for face in faces], unknown)}; "
                 "write it with wingmark predict --run FIRST --faces all, of a first stage trained on these faces"
             )
-        return [replace(face, boxes={**face.boxes, "refined": self._boxes[face.id]}) for face in faces]
+        return [replace(face, boxes={**face.boxes, "refined": boxes[face.id]}) for face in faces]
+
+    def check_splits(self, faces: dict[Split, list[Face]]) -> None:
+        for split in ("val", "test"):
+            ids = [face.id for face in faces[split]]
+            trained_on = np.array([face in self._first_stage.trained_on for face in ids])
+            if trained_on.any():
+                raise ValueError(
+                    f"the first stage of {self.predictions} was trained on {name_faces(ids, trained_on)}, which are "
+                    f"{split} faces now; give data.holdout as it was then"
+                )
 
     @cached_property
-    def _boxes(self) -> dict[str, Box]:
-        """The boxes by the id of their face."""
-        ids, landmarks_image = self._read()
+    def _first_stage(self) -> "FirstStage":
+        ids, landmarks_image, tags = self._read()
         shape = (len(ids), self.schema.num_landmarks, 2)
         if landmarks_image.shape != shape:
             raise ValueError(
@@ -53,20 +73,22 @@ class Refined(Source):
                 f"{self.predictions} holds landmarks that are not finite in {name_faces(ids, unsound)}; "
                 "train the first stage again"
             )
-        boxes = eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist()
         if len(set(ids)) < len(ids):
             raise ValueError(f"{self.predictions} holds several predictions for one face; write it again")
-        return {face: Box(*box) for face, box in zip(ids, boxes, strict=True)}
+        boxes = eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist()
+        trained_on = {face for face, of_face in zip(ids, tags, strict=True) if "train" in of_face.split(";")}
+        return FirstStage({face: Box(*box) for face, box in zip(ids, boxes, strict=True)}, trained_on)
 
-    def _read(self) -> tuple[list[str], np.ndarray]:
-        """Ids (N,) and landmarks (N, K, 2) of the file."""
+    def _read(self) -> tuple[list[str], np.ndarray, list[str]]:
+        """Ids (N,), landmarks (N, K, 2) and tags (N,) of the file."""
         if not self.predictions.is_file():
             raise FileNotFoundError(
                 f"there are no predictions {self.predictions}; write them with wingmark predict --run FIRST --faces all"
             )
         try:
             with np.load(self.predictions) as arrays:
-                return arrays["id"].astype(str).tolist(), arrays["landmarks_image"].astype(np.float64)
+                ids, tags = (arrays[key].astype(str).tolist() for key in ("id", "tags"))
+                return ids, arrays["landmarks_image"].astype(np.float64), tags
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.predictions} is damaged or no predictions.npz of ours ({error})") from error
 

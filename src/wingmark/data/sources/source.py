@@ -32,6 +32,9 @@ class Source(ABC):
         that cannot be read.
         """
 
+    def check_splits(self, faces: dict[Split, list[Face]]) -> None:  # noqa: B027, most sources have nothing to refuse
+        """Refuse splits, as they are after the holdout was cut, that this source knows to be unsound: ValueError."""
+
     def image_version(self, face: Face) -> str:
         """Changes whenever the image of a face changes; part of the cache's name."""
         status = face.image.stat()
