@@ -237,5 +237,5 @@ def test_stages_in_the_wrong_order_are_refused():
 
 def test_a_markup_without_eyes_is_refused():
     blind = LandmarkSchema("blind", 1, (0,))
-    with pytest.raises(ValueError, match="schema blind does not tell where the eyes are"):
+    with pytest.raises(ValueError, match="schema blind does not say where the eyes are"):
         Cascade(Stage(FIRST, 64, blind), Stage(SECOND, 64, blind))

@@ -102,8 +102,8 @@ class LandmarkCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            told = "test, or all: validation faces and augmented training faces too, for a second stage"
-            parser.add_argument("--faces", type=Literal["test", "all"], default="test", help=told)
+            meaning = "test, or all: validation faces and augmented training faces too, for a second stage"
+            parser.add_argument("--faces", type=Literal["test", "all"], default="test", help=meaning)
         return parser
 
     @staticmethod

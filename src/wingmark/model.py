@@ -122,7 +122,7 @@ class LandmarkModule(LandmarkFinder):
         size = batch.image.shape[-1]
         losses = self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
         loss = torch.stack(losses).mean()
-        # Lightning takes a millisecond or two for each value told to it, also where it writes none of them.
+        # Logging a value costs a millisecond or two, also where Lightning writes nothing.
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self._log_losses(loss, losses, len(batch.image))
         return loss

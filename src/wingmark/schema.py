@@ -88,7 +88,7 @@ class LandmarkSchema:
 
     @property
     def eyes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """For each eye, image-left first, the landmarks whose mean tells where it is: several are less noisy than one.
+        """For each eye, image-left first, the landmarks whose mean is its center: several are less noisy than one.
 
         Raises ValueError where the markup has no eyes.
         """
@@ -97,7 +97,7 @@ class LandmarkSchema:
         if self.inter_ocular is not None:
             return (self.inter_ocular[0],), (self.inter_ocular[1],)
         raise ValueError(
-            f"schema {self.name} does not tell where the eyes are, which the roll of a face is made of; "
+            f"schema {self.name} does not say where the eyes are, which the roll of a face is measured by; "
             "add inter_pupil or inter_ocular to it"
         )
 

@@ -1,7 +1,7 @@
 """See what repeating faces of rare poses (data.balancing) does to the training faces of a recipe, before training.
 
 Give the recipe with --config and any setting after it, as for `wingmark fit`. The picture shows the poses before and
-after, the shapes along the component that tells the pose, and those along the first components: if the chosen one
+after, the shapes along the component taken for the pose, and those along the first components: if the chosen one
 does not turn the face, set --data.balancing.axis to one that does. Nothing is trained; no image is read.
 """
 

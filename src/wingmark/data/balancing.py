@@ -21,7 +21,7 @@ class Poses:
     components: np.ndarray  # (C, K, 2), orthonormal; positive turns to the right of the image
     coefficients: np.ndarray  # (N, C)
     yaw_correlations: np.ndarray  # (C,)
-    axis: int  # the component that tells the pose, counted from 1
+    axis: int  # the component taken for the pose, counted from 1
     signed: bool  # bins are of the coefficient; else of its absolute value
     edges: np.ndarray  # (bins + 1,)
     faces_by_bin: np.ndarray  # (bins,) int64
@@ -35,7 +35,7 @@ class Poses:
 
     @property
     def pose(self) -> np.ndarray:
-        """The coefficient that tells the pose, (N,)."""
+        """The coefficient taken for the pose, (N,)."""
         return self.coefficients[:, self.axis - 1]
 
 
@@ -47,9 +47,9 @@ class PoseBalancing:
     into bins. Look at the components before training: `wingmark balance --config RECIPE` draws them.
 
     bins: of equal width; the faces of a bin are repeated until it is about as full as the fullest.
-    axis: the component that tells the pose, counted from 1; the paper takes 2 for 19 landmarks, else 1. `auto` is
-        the one most correlated with yaw, as far as the mirror images of the shapes tell it.
-    signed: tell left from right; else, as in the paper, both sides share their bins.
+    axis: the component taken for the pose, counted from 1; the paper takes 2 for 19 landmarks, else 1. `auto` is the
+        one most correlated with yaw, measured by how much a shape differs from its mirror image.
+    signed: bin left and right apart; else, as in the paper, both sides share their bins.
     max_repeats: no face comes more often in an epoch.
 
     A landmark that is not valid is taken to lie where the mean shape has it. The steps are those of the paper's
@@ -93,7 +93,7 @@ class PoseBalancing:
         return Poses(mean, components, coefficients, correlations, axis, self.signed, *bins)
 
     def count(self, coefficient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The last four fields of `Poses`, from the coefficient (N,) that tells the pose."""
+        """The last four fields of `Poses`, from the coefficient (N,) taken for the pose."""
         pose = coefficient if self.signed else abs(coefficient)
         edges, bin_of_face, faces = _histogram(pose, pose.min() if self.signed else 0.0, self.bins)
         # The published code takes its aim from a second histogram, whose bins begin at the smallest value.
@@ -120,7 +120,7 @@ def _align(faces: Sequence[Face], schema: LandmarkSchema, protocol: Protocol) ->
 
 
 def _yaw_direction(deviations: np.ndarray, schema: LandmarkSchema) -> np.ndarray:
-    """The direction (2K,) in which faces differ most from their own mirror images: yaw tells their sides apart."""
+    """The direction (2K,) in which faces differ most from their own mirror images, which is yaw."""
     mirrored = deviations[:, schema.flip] * [-1.0, 1.0]
     parts = ((deviations - mirrored) / 2).reshape(len(deviations), -1)
     direction = np.linalg.svd(parts, full_matrices=False)[2][0]

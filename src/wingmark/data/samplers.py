@@ -15,7 +15,7 @@ class FaceSampler(DistributedSampler):
     the sum of the batch sizes. Otherwise no face is repeated; only a process left without any gets one, since
     Lightning skips a loop without batches and the others would wait for it (metrics drop repeats by index).
 
-    repeats: how often each face comes in an epoch, (N,), once without; `copy` tells the showings of a face apart.
+    repeats: how often each face comes in an epoch, (N,), once without; `copy` numbers the showings of a face.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ BEFORE, AFTER = "#33658a", "#f2b45a"
 
 
 def draw(path: Path, poses: Poses, schema: LandmarkSchema) -> None:
-    """The poses, the shapes along the component that tells them, and those along the first ones to choose another."""
+    """The poses, the shapes along the component taken for them, and along the first components to choose another."""
     components = list(dict.fromkeys([poses.axis - 1, *range(min(COMPONENTS, len(poses.components)))]))
     figure = Figure(figsize=(9, 3.4 + 2.1 * len(components)), dpi=120, layout="constrained")
     top, *rows = figure.subfigures(1 + len(components), 1, height_ratios=(3.4, *[2.1] * len(components)))

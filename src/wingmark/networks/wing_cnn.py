@@ -19,9 +19,9 @@ class WingCNN(nn.Module):
     channels: output channels of each unit. hidden: width of the hidden layer. img_size: side of the image, from which
     the size of the hidden layer's input follows.
 
-    Feng et al. 2018 (Wing loss), section 3 and figure 2. No batch norm and no dropout, as there. How the weights start
-    is not in the paper. They start as Glorot and Bengio 2010 tell: at the paper's learning rate half of the hidden
-    units were alive after 60 steps, of larger ones (He et al. 2015) a tenth.
+    Feng et al. 2018 (Wing loss), figure 2, without batch norm and dropout. The paper's initialization is not known to
+    us; this is that of Glorot and Bengio 2010. At the paper's learning rate half of the hidden units were alive after
+    1,500 steps on 300W; with the larger weights of He et al. 2015 one in a hundred.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ CHANNELS = {
     "wing_cnn6": (32, 64, 128, 256, 512),
     # The better of the two that the authors released for AFLW.
     "wing_cnn6_wide": (64, 128, 256, 512, 1024),
-    # Of the second stage the paper tells the input of 128 px, one unit more, and the 64 filters of the first; the
-    # others are ours: 6.1 million parameters for 19 landmarks.
+    # Of the second stage the input of 128 px, the sixth unit and the 64 filters of the first one are known; the other
+    # channels are ours: 6.1 million parameters for 19 landmarks.
     "wing_cnn7": (64, 64, 128, 256, 512, 512),
 }
 default_cfgs = generate_default_cfgs(

@@ -113,7 +113,7 @@ def test_eyes_are_where_the_pupils_or_the_corners_are(source, tmp_path):
     assert schema.get("ibug68").eyes == ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))
     assert LandmarkSchema("corners", 3, (1, 0, 2), inter_ocular=(0, 1)).eyes == ((0,), (1,))
     source.schema = LandmarkSchema("blind", 5, tuple(range(5)))
-    with pytest.raises(ValueError, match="schema blind does not tell where the eyes are, .* add inter_pupil or"):
+    with pytest.raises(ValueError, match="schema blind does not say where the eyes are, .* add inter_pupil or"):
         Refined(source, write(tmp_path / "p.npz", **found_in(source))).faces("val")
 
 
