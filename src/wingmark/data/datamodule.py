@@ -226,7 +226,7 @@ class LandmarkDataModule(LightningDataModule):
         return balancing.poses(faces, self.schema, self.protocol)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        # Lightning would search the batch for tensors, which takes a millisecond.
+        # Lightning would search the batch for tensors, at every step.
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def _loader(self, split: Split | Literal["all"]) -> DataLoader:
