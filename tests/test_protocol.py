@@ -19,7 +19,7 @@ def length(protocol: Protocol, one: Face, schema=FIVE) -> float:
 def face(landmarks, valid=None, **boxes) -> Face:
     landmarks = np.array(landmarks, float)
     valid = np.ones(len(landmarks), bool) if valid is None else np.array(valid)
-    return Face("a.jpg#0", Path("a.jpg"), landmarks, valid, ~valid, "a", boxes)
+    return Face("a.jpg#0", Path("a.jpg"), landmarks, "a", boxes, valid=valid)
 
 
 POINTS = [(10, 20), (40, 60), (25, 45), (12, 70), (38, 72)]

@@ -36,18 +36,25 @@ class Face:
 
     `id` is the image path relative to the root plus `#n` (the n-th face of that image), equal on every
     machine. `valid` marks the landmarks whose location is annotated and is the only mask in losses and
-    metrics; `occluded` marks annotated landmarks that are covered. `group` names the photo (or the
-    identity where known); faces of one group never end up on two sides of a split.
+    metrics: those with finite coordinates, unless given. `occluded` marks annotated landmarks that are covered: none,
+    unless given. `group` names the photo (or the identity where known); faces of one group never end up on two sides
+    of a split.
     """
 
     id: str
     image: Path
     landmarks_image: np.ndarray  # (K, 2) float64
-    valid: np.ndarray  # (K,) bool
-    occluded: np.ndarray  # (K,) bool
     group: str
     boxes: dict[str, Box] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
+    valid: np.ndarray = None  # (K,) bool
+    occluded: np.ndarray = None  # (K,) bool
+
+    def __post_init__(self) -> None:
+        if self.valid is None:
+            object.__setattr__(self, "valid", np.isfinite(self.landmarks_image).all(-1))
+        if self.occluded is None:
+            object.__setattr__(self, "occluded", np.zeros(len(self.landmarks_image), bool))
 
 
 def name_faces(ids: Sequence[str], chosen: np.ndarray) -> str:

@@ -49,7 +49,7 @@ def cloud_faces(name: str, count: int, seed: int, yaw: float = 15.0, pitch: floa
 
 def face(landmarks: np.ndarray, number: int = 0, valid: np.ndarray | None = None, **fields) -> Face:
     valid = np.ones(len(landmarks), bool) if valid is None else valid
-    return Face(f"{number}.png#0", Path(f"{number}.png"), landmarks, valid, ~valid, f"{number}.png", **fields)
+    return Face(f"{number}.png#0", Path(f"{number}.png"), landmarks, f"{number}.png", valid=valid, **fields)
 
 
 def published_indices(faces: list[Face], bins: int, axis: int) -> list[int]:

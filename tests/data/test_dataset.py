@@ -6,7 +6,7 @@ import torch
 
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
-from wingmark.geometry import apply, inside
+from wingmark.geometry import apply, inside, shrink
 from wingmark.protocol import Protocol
 from wingmark.transforms import GeometryJitter
 from wingmark.types import Box
@@ -79,7 +79,8 @@ def test_evaluation_sample_is_the_annotation(dot_faces):
 def test_a_region_shows_all_that_a_crop_can_reach(dot_faces, geometry):
     """Crops cut from the region equal crops cut from the whole image, for boxes with roll too."""
     source = dot_faces()
-    source.read_image = lambda face: np.full((200, 240, 3), 255, np.uint8)  # what is missing would be black
+    white = np.full((200, 240, 3), 255, np.uint8)  # what is missing would be black
+    source.read_image = lambda face, reduce: shrink(white, reduce)[0]
     data = dataset(source, geometry, crop_size=64)
     whole = dataset(source, geometry, crop_size=64)
     whole.regions = Regions(source, source.faces("train"), PROTOCOL, 64, reach=50.0)

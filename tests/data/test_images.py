@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from wingmark.data.images import MAX_PIXELS, read_image
+from wingmark.geometry import shrink
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 36, 3), np.uint8)
@@ -161,3 +162,43 @@ def test_over_size_is_refused_before_decoding(tmp_path, monkeypatch, width, heig
 def test_large_but_allowed_size_is_read(tmp_path):
     (tmp_path / "wide.png").write_bytes(png_of_zeros(3000, 2000))
     assert read_image(tmp_path / "wide.png").shape == (2000, 3000, 3)
+
+
+def smooth_photo(width: int, height: int) -> np.ndarray:
+    """Soft colored dots on gray."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    photo = np.full((height, width, 3), 60.0)
+    for dot in range(12):
+        place = RNG.uniform(0.1, 0.9, 2) * (width, height)
+        weight = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 24**2))
+        photo += weight[..., None] * np.eye(3)[dot % 3] * 150
+    return photo.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("reduce", [2, 4, 8])
+@pytest.mark.parametrize("size", [(256, 192), (333, 251), (1021, 765)])
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_reduced_images_are_block_averages_in_the_same_place(tmp_path, name, size, reduce):
+    photo = smooth_photo(*size)
+    Image.fromarray(photo).save(tmp_path / name, **({"quality": 97} if name.endswith("jpg") else {}))
+    reduced, expected = read_image(tmp_path / name, reduce), shrink(photo, reduce)[0]
+    assert reduced.shape == expected.shape
+    inner = np.s_[: size[1] // reduce, : size[0] // reduce]  # the last blocks may hang over the border
+    difference = reduced[inner].astype(float) - expected[inner]
+    assert np.abs(difference).max() <= (6 if name.endswith("jpg") else 0)
+    # Moved by a tenth of a reduced pixel the picture would differ more than this.
+    slope = np.gradient(expected[inner].astype(float), axis=(0, 1))
+    for axis in range(2):
+        assert abs((difference * slope[axis]).sum() / (slope[axis] ** 2).sum()) < 0.03
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_reduced_jpegs_of_other_modes(tmp_path, mode):
+    Image.fromarray(smooth_photo(256, 192)).convert(mode).save(tmp_path / "photo.jpg", quality=97)
+    whole = shrink(read_image(tmp_path / "photo.jpg"), 4)[0].astype(int)
+    assert np.abs(read_image(tmp_path / "photo.jpg", 4) - whole).max() <= 4
+
+
+def test_a_jpeg_smaller_than_a_block_is_averaged_too(tmp_path):
+    Image.fromarray(RGB[:5, :3]).save(tmp_path / "tiny.jpg")
+    assert read_image(tmp_path / "tiny.jpg", 4).shape == (2, 1, 3)

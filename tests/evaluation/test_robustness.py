@@ -156,12 +156,13 @@ def test_every_crop_is_the_one_of_the_data_set(dot_faces):
             assert torch.equal(batch.crop_to_image[c], alone.crop_to_image)
 
 
-def test_images_are_decoded_once(dot_faces, center):
+def test_images_are_decoded_once_for_each_reduction(dot_faces, center):
     source, asked = dot_faces(), []
     read = source.read_image
-    source.read_image = lambda face: asked.append(face.id) or read(face)
+    source.read_image = lambda face, reduce: asked.append((face.id, reduce)) or read(face, reduce)
     measure(Fixed(center), data_of(source), trainer())
-    assert asked == [face.id for face in source.faces("test")]
+    assert {face for face, _ in asked} == {face.id for face in source.faces("test")}
+    assert len(asked) == len({*asked})
 
 
 def test_the_number_of_workers_changes_nothing(dot_faces, center):

@@ -6,11 +6,16 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from wingmark.geometry import shrink
+
 MAX_PIXELS = 100_000_000
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB.
+def read_image(path: Path, reduce: int = 1) -> np.ndarray:
+    """Decode an image file to (H, W, 3) uint8 RGB, averaged in blocks of `reduce` pixels as `geometry.shrink` does.
+
+    A JPEG is decoded at half, a quarter or an eighth of its size right away, which costs a fraction of the time. Its
+    transform averages a little differently, in the same place.
 
     One policy for all sets: stored pixels as they are (EXIF rotation is ignored, since annotations refer to stored
     pixels), gray repeated, palette, CMYK and alpha converted (alpha dropped), 16-bit gray scaled by 1/257. Raises
@@ -27,8 +32,11 @@ def read_image(path: Path) -> np.ndarray:
                     raise ValueError("a TIFF with an orientation, which the decoder would obey; store it without one")
                 if image.mode.startswith("I"):
                     gray = np.rint(np.asarray(image.convert("I")) / 257).clip(0, 255).astype(np.uint8)
-                    return np.repeat(gray[..., None], 3, axis=2)
-                return np.asarray(image.convert("RGB"))
+                    return shrink(np.repeat(gray[..., None], 3, axis=2), reduce)[0]
+                if image.format == "JPEG" and reduce in (2, 4, 8) and min(image.size) >= reduce:
+                    image.draft(None, (image.width // reduce, image.height // reduce))
+                    reduce = 1
+                return shrink(np.asarray(image.convert("RGB")), reduce)[0]
     except FileNotFoundError:
         raise
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from wingmark.data.sources.source import Source
-from wingmark.geometry import crop_to_image, shrink
+from wingmark.geometry import compose, crop_to_image, invert
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
@@ -59,24 +59,28 @@ class Regions(Dataset):
 
     def cut(self, index: int) -> Region:
         face = self.faces[index]
-        image = self.source.read_image(face)
         to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.margin)
         step = np.hypot(*to_image[:, 0])
-        turned = np.abs(to_image[0, :2]).sum() / step  # a box with roll reaches farther: its upright side over its own
         # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
-        factor = max(1, int(step))
-        center = to_image @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
-        half = step * self.crop_size * self.reach * turned / 2 + factor
-        # Starting at multiples of the factor keeps the blocks in place whatever the reach.
-        low = (np.maximum(np.floor(center - half), 0) // factor * factor).astype(int)
+        reduce = 2 ** int(np.log2(max(step, 1)))
+        image = self.source.read_image(face, reduce)
+        reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
+        to_reduced = compose(invert(reduced_to_image), to_image)
+        step = np.abs(to_reduced[0, :2]).sum()  # of the upright square around the crop, which may be turned
+        center = to_reduced @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
+        half = step * self.crop_size * self.reach / 2 + 1
+        low = np.maximum(np.floor(center - half), 0).astype(int)
         high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
         if (low >= high).any():
+            height, width = image.shape[:2]
             raise ValueError(
-                f"face {face.id}: its {self.protocol.box} box lies outside the image of "
-                f"{image.shape[1]}x{image.shape[0]} px; check the annotation or choose another data.protocol.box"
+                f"face {face.id}: its {self.protocol.box} box lies outside the image of {'about ' * (reduce > 1)}"
+                f"{reduce * width}x{reduce * height} px; check the annotation or choose another data.protocol.box"
             )
-        pixels, to_source = shrink(image[low[1] : high[1], low[0] : high[0]], factor)
-        return Region(np.ascontiguousarray(pixels), to_source + [[0, 0, low[0]], [0, 0, low[1]]])
+        corner = np.array([[1, 0, low[0]], [0, 1, low[1]]])
+        return Region(
+            np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), compose(reduced_to_image, corner)
+        )
 
     def keep_in(self, folder: Path, num_workers: int) -> None:
         """Serve the regions from a file under `folder`, written now if it is not there yet."""
@@ -87,7 +91,7 @@ class Regions(Dataset):
 
     def key(self) -> str:
         """Changes with the faces, their images and the crop rule: a stale cache is never read."""
-        digest = hashlib.sha256(f"1 {self.crop_size} {self.reach} {self.margin}".encode())
+        digest = hashlib.sha256(f"2 {self.crop_size} {self.reach} {self.margin}".encode())
         for face in self.faces:
             digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
         return digest.hexdigest()[:16]

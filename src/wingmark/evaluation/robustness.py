@@ -98,16 +98,18 @@ def _has_area(box: Box | None) -> bool:
 
 
 class _LastImage:
-    """In place of a source: keeps the last image, so that all crops of a face cost one decoding."""
+    """In place of a source: keeps the images of the last face, so that all its crops of a size cost one decoding."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.face: Face | None = None
 
-    def read_image(self, face: Face) -> np.ndarray:
+    def read_image(self, face: Face, reduce: int) -> np.ndarray:
         if face is not self.face:
-            self.face, self.image = face, self.source.read_image(face)
-        return self.image
+            self.face, self.images = face, {}
+        if reduce not in self.images:
+            self.images[reduce] = self.source.read_image(face, reduce)
+        return self.images[reduce]
 
 
 class FaceCrops(Dataset):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import wingmark.schema
+from wingmark.data.sources.reading import entry, image_in
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Box, Face
 
@@ -47,16 +48,17 @@ class CSVFaces(Source):
             columns = self._columns(next(reader, []))
             try:
                 for row in filter(None, reader):
-                    if len(row) != len(columns):
-                        raise ValueError(f"{len(row)} cells, the header has {len(columns)}")
-                    cells = dict(zip(columns, map(str.strip, row), strict=True))
-                    if cells.setdefault("split", "train") not in SPLITS:
-                        raise ValueError(f"split must be train, val or test, got {cells['split']!r}")
-                    name = Path(cells["image"]).as_posix()
-                    if cells["split"] == split:
-                        faces.append(self._face(cells, name, counts[name]))
-                    counts[name] += 1
-            except (ValueError, csv.Error) as error:
+                    with entry(f"{self.annotations}, line {reader.line_num}", "mend or remove it"):
+                        if len(row) != len(columns):
+                            raise ValueError(f"{len(row)} cells, the header has {len(columns)}")
+                        cells = dict(zip(columns, map(str.strip, row), strict=True))
+                        if cells.setdefault("split", "train") not in SPLITS:
+                            raise ValueError(f"split must be train, val or test, got {cells['split']!r}")
+                        name = Path(cells["image"]).as_posix()
+                        number, counts[name] = counts[name], counts[name] + 1
+                        if cells["split"] == split:
+                            faces.append(self._face(cells, name, number))
+            except csv.Error as error:
                 raise ValueError(f"{self.annotations}, line {reader.line_num}: {error}; mend or remove it") from error
         if not counts:
             raise ValueError(f"{self.annotations}, line 2: no face below the header; add one row per face")
@@ -77,8 +79,7 @@ class CSVFaces(Source):
         return columns
 
     def _face(self, cells: dict[str, str], name: str, number: int) -> Face:
-        if not (self.root / name).is_file():
-            raise ValueError(f"there is no image {self.root / name} (paths are relative to root)")
+        image = image_in(self.root, name)
         fields = [cells[column] for column in (*self._coordinates, *BOX) if column in cells]
         numbers = np.array([field or "nan" for field in fields], float)
         if (np.isfinite(numbers) != [field != "" for field in fields]).any():
@@ -91,10 +92,8 @@ class CSVFaces(Source):
             raise ValueError(f"the box {corners.tolist()} ({', '.join(BOX)}) has no area")
         return Face(
             id=f"{name}#{number}",
-            image=self.root / name,
+            image=image,
             landmarks_image=landmarks,
-            valid=known.all(1),
-            occluded=np.zeros(len(landmarks), bool),
             group=cells.get("group") or name,
             boxes={"file": Box.from_corners(*corners.tolist())} if corners.size else {},
             tags=frozenset(tag.strip() for tag in cells.get("tags", "").split(";")) - {""},

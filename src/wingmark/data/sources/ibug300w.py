@@ -1,7 +1,6 @@
 """300W: 68 landmarks on the photos of AFW, HELEN, LFPW and iBUG."""
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.pts import read_pts
+from wingmark.data.sources.pts import image_beside, read_pts
+from wingmark.data.sources.reading import entry, images_by_stem, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -24,7 +24,6 @@ SETS: dict[str, tuple[Split, frozenset[str]]] = {
     "lfpw/testset": ("test", frozenset({"common"})),
     "ibug": ("test", frozenset({"challenge"})),
 }
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 class IBUG300W(Source):
@@ -47,15 +46,9 @@ class IBUG300W(Source):
     def faces(self, split: Split) -> list[Face]:
         folders = {name: folder for name in SETS if (folder := self._folder(name)).is_dir()}
         if not folders:
-            found = sorted(os.listdir(self.root))[:8] if self.root.is_dir() else "no such folder"
-            raise FileNotFoundError(
-                f"IBUG300W: expected some of {', '.join(SETS)} under {self.root}, found {found}; "
-                "set data.source.init_args.root to the folder where the archives were unpacked"
-            )
+            raise missing_layout("IBUG300W", self.root, f"some of {', '.join(SETS)}")
         faces = [face for name in folders if SETS[name][0] == split for face in self._faces_of(name, folders[name])]
-        count, full = len(faces), self.published_counts.get(split, 0)
-        if count < full:
-            log.warning("IBUG300W %s: %d of %d faces found under %s: a partial copy", split, count, full, self.root)
+        tell_if_partial("IBUG300W", split, len(faces), self.published_counts.get(split, 0), self.root)
         return faces
 
     def _folder(self, name: str) -> Path:
@@ -64,28 +57,23 @@ class IBUG300W(Source):
         return nested if nested.is_dir() else self.root / name
 
     def _faces_of(self, name: str, folder: Path) -> list[Face]:
-        files = sorted(os.listdir(folder))
-        images = {Path(file).stem: file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES}
-        boxes = self._detector_boxes(name)
+        images, boxes = images_by_stem(folder), self._detector_boxes(name)
         faces = []
-        for stem in (file[:-4] for file in files if file.endswith(".pts") and not file.endswith("_mirror.pts")):
-            if stem not in images:
-                raise ValueError(
-                    f"{folder / stem}.pts: no image of that name beside it; add it or remove the .pts file"
+        for path in sorted(folder.glob("*.pts")):
+            if path.stem.endswith("_mirror"):
+                continue
+            with entry():
+                image = image_beside(path, images)
+                faces.append(
+                    Face(
+                        id=f"{image.relative_to(self.root).as_posix()}#0",
+                        image=image,
+                        landmarks_image=read_pts(path, 68) - 1,  # counted from 1, as in MATLAB
+                        group=_photo(name, path.stem),
+                        boxes={"detector": boxes[path.stem]} if path.stem in boxes else {},
+                        tags=SETS[name][1],
+                    )
                 )
-            image = folder / images[stem]
-            faces.append(
-                Face(
-                    id=f"{image.relative_to(self.root).as_posix()}#0",
-                    image=image,
-                    landmarks_image=read_pts(folder / f"{stem}.pts", 68) - 1,  # counted from 1, as in MATLAB
-                    valid=np.ones(68, bool),
-                    occluded=np.zeros(68, bool),
-                    group=_photo(name, stem),
-                    boxes={"detector": boxes[stem]} if stem in boxes else {},
-                    tags=SETS[name][1],
-                )
-            )
         return faces
 
     def _detector_boxes(self, name: str) -> dict[str, Box]:

@@ -45,5 +45,12 @@ def read_pts(path: Path, num_landmarks: int) -> np.ndarray:
     return np.array(numbers).reshape(num_landmarks, 2)
 
 
+def image_beside(path: Path, images: dict[str, Path]) -> Path:
+    """The image of a `.pts` file: that of the same stem, among those of `images_by_stem`. ValueError without one."""
+    if path.stem not in images:
+        raise ValueError(f"{path}: no image of that name beside it; add it or remove the .pts file")
+    return images[path.stem]
+
+
 def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1

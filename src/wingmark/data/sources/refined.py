@@ -95,5 +95,5 @@ class Refined(Source):
     def image_version(self, face: Face) -> str:
         return self.source.image_version(face)
 
-    def read_image(self, face: Face) -> np.ndarray:
-        return self.source.read_image(face)
+    def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
+        return self.source.read_image(face, reduce)

@@ -18,11 +18,13 @@ class Source(ABC):
 
     Constructing a source reads nothing but a schema file, so a config can be checked without the data.
     `published_counts` holds the number of faces of the full set by split; a copy with fewer is used all the same
-    and its owner is told.
+    and its owner is told. `known_defects` tells, by the stem of the image, what is known to be wrong with a face; it is
+    used all the same, and `wingmark inspect` names it.
     """
 
     schema: LandmarkSchema
     published_counts: ClassVar[dict[Split, int]] = {}
+    known_defects: ClassVar[dict[str, str]] = {}
 
     @abstractmethod
     def faces(self, split: Split) -> list[Face]:
@@ -40,6 +42,6 @@ class Source(ABC):
         status = face.image.stat()
         return f"{status.st_size} {status.st_mtime_ns}"
 
-    def read_image(self, face: Face) -> np.ndarray:
-        """The image of a face, (H, W, 3) uint8 RGB."""
-        return read_image(face.image)
+    def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
+        """The image of a face, (H, W, 3) uint8 RGB, averaged in blocks of `reduce` pixels as `geometry.shrink` does."""
+        return read_image(face.image, reduce)

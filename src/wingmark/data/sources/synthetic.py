@@ -16,7 +16,7 @@ from wingmark.data.sources.face_model import LAYOUTS, Head, landmarks
 from wingmark.data.sources.face_render import render
 from wingmark.data.sources.face_scene import Occluder, make_occluder
 from wingmark.data.sources.source import SPLITS, Source, Split
-from wingmark.geometry import fractions_to_pixels, tight_box
+from wingmark.geometry import fractions_to_pixels, shrink, tight_box
 from wingmark.types import Box, Face
 
 # How much the measures of a head differ from person to person: standard deviations, in units of `face_model`.
@@ -168,7 +168,6 @@ class SyntheticFaces(Source):
             id=f"{name}#0",
             image=Path(name),
             landmarks_image=points,
-            valid=np.ones(len(points), bool),
             occluded=covered,
             group=name,
             boxes={"dataset": detector_box(tight_box(points), jitter)},
@@ -179,13 +178,13 @@ class SyntheticFaces(Source):
         """Other for another seed, size, or way of drawing: a picture in a cache shows what would be drawn today."""
         return f"{self.seed} {self.image_size} {_drawing_version()}"
 
-    def read_image(self, face: Face) -> np.ndarray:
-        """Draw the face that the id names: (image_size, image_size, 3) uint8 RGB."""
+    def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
+        """Draw the face that the id names: (image_size, image_size, 3) uint8 RGB, in blocks of `reduce` pixels."""
         split, number = face.id.removesuffix("#0").split("/")
         generator = self._generator(split, int(number))
         heads, _, tags = self._draw([generator])
         head = _one(heads, 0)
-        return render(
+        image = render(
             head,
             self.image_size,
             generator,
@@ -194,6 +193,7 @@ class SyntheticFaces(Source):
             blurred="blur" in tags[0],
             occluder=self._occluder(split, int(number), head) if "occlusion" in tags[0] else None,
         )
+        return shrink(image, reduce)[0]
 
     def _generator(self, split: Split, index: int, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(split), index, stream])

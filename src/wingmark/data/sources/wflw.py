@@ -1,18 +1,13 @@
 """WFLW: 98 landmarks on faces in difficult conditions."""
 
-import logging
-import os
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 import wingmark.schema
+from wingmark.data.sources.reading import entry, finite, image_in, missing_layout, tell_if_partial, text_of
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
-
-log = logging.getLogger(__name__)
 
 LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
 TAGS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
@@ -40,47 +35,34 @@ class WFLW(Source):
         if split not in self.published_counts:
             return []
         if not ((self.root / "WFLW_images").is_dir() and path.is_file()):
-            found = sorted(os.listdir(self.root))[:8] if self.root.is_dir() else "no such folder"
-            raise FileNotFoundError(
-                f"WFLW: expected WFLW_images and {path.relative_to(self.root)} under {self.root}, found {found}; "
-                "set data.source.init_args.root to the folder where both archives were unpacked"
-            )
+            raise missing_layout("WFLW", self.root, f"WFLW_images and {path.relative_to(self.root)}")
         faces, counts = [], Counter()
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-            try:
-                if line.strip():
+        for number, line in enumerate(text_of(path).splitlines(), start=1):
+            if line.strip():
+                with entry(f"{path}, line {number}", "correct the line or remove it"):
                     faces.append(self._face(line.split(), counts))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}; correct the line or remove it") from error
         if not faces:
             raise ValueError(f"{path}: the list is empty; unpack WFLW_annotations again")
-        count, full = len(faces), self.published_counts[split]
-        if count < full:
-            log.warning("WFLW %s: %d of %d faces found under %s: a partial copy", split, count, full, self.root)
+        tell_if_partial("WFLW", split, len(faces), self.published_counts[split], self.root)
         return faces
 
     def _face(self, fields: list[str], counts: Counter) -> Face:
         """The face of one line: 98 points x y, the rectangle's two corners, six flags, the path of the image."""
         if len(fields) != 207:
             raise ValueError(f"expected 207 fields (196 coordinates, 4 corners, 6 flags, a path), got {len(fields)}")
-        numbers = np.array(fields[:200], float)
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"expected finite numbers, field {np.flatnonzero(~np.isfinite(numbers))[0] + 1} is not")
+        numbers = finite(fields[:200])
         x_min, y_min, x_max, y_max = numbers[196:].tolist()
         if not (x_min < x_max and y_min < y_max):
             raise ValueError(f"the rectangle {' '.join(fields[196:200])} (x_min y_min x_max y_max) has no area")
         if not set(fields[200:206]) <= {"0", "1"}:
             raise ValueError(f"the six flags must be 0 or 1, got {' '.join(fields[200:206])}")
         name = f"WFLW_images/{fields[206]}"
-        if not (self.root / name).is_file():
-            raise ValueError(f"there is no image {self.root / name}")
+        image = image_in(self.root, name)
         counts[name] += 1
         return Face(
             id=f"{name}#{counts[name] - 1}",
-            image=self.root / name,
+            image=image,
             landmarks_image=numbers[:196].reshape(98, 2),
-            valid=np.ones(98, bool),
-            occluded=np.zeros(98, bool),
             group=name,
             boxes={"dataset": Box.from_corners(x_min, y_min, x_max, y_max)},
             tags=frozenset(tag for tag, flag in zip(TAGS, fields[200:206], strict=True) if flag == "1"),
