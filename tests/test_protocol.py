@@ -72,10 +72,18 @@ def test_tight_box_ignores_what_is_not_valid():
             lambda: Protocol("p", normalizer="inter-ocular"),
             "normalizer must be one of inter_ocular, .* got 'inter-ocular'",
         ),
+        (lambda: Protocol("p", crop="round"), "crop must be one of square, outwards, stretched, contain, got 'round'"),
+        (lambda: Protocol("p", divide_by="some"), "divide_by must be one of valid, all, got 'some'"),
+        (lambda: protocol.get("wflw"), r"neither built in \(wflw/inter-ocular/v1, wflw-tight"),
+        (lambda: protocol.get("mine"), r"neither built in \(synthetic/inter-ocular/v1, 300w"),
+        (
+            lambda: Protocol("p", normalizer="dataset_size").normalizers_of([face(POINTS)], FIVE),
+            "dataset_size needs the box dataset, missing in 1 of 1 faces: a.jpg#0",
+        ),
         (lambda: Protocol("p", parts="common"), "each of the list parts must be words"),
         (lambda: Protocol(None), "name, box, tag and each of the list parts must be words"),
         (lambda: Protocol("p", faces=[3]), r"faces must name numbers of faces, got \[3\]"),
-        (lambda: protocol.get("300w"), "protocol '300w' is neither built in \\(synthetic/inter-ocular/v1"),
+        (lambda: protocol.get("300w"), "protocol '300w' is neither built in \\(300w/inter-ocular/v1"),
     ],
 )
 def test_refusals(make, says):
@@ -116,8 +124,10 @@ def test_digest_changes_with_the_content_alone():
         Protocol("a", tag="x"),
         Protocol("a", parts=("x", "y")),
         Protocol("a", faces={"full": 3}),
+        Protocol("a", crop="stretched"),
+        Protocol("a", divide_by="all"),
     ]
-    assert len({one.digest, *(other.digest for other in others)}) == 8
+    assert len({one.digest, *(other.digest for other in others)}) == 10
     assert Protocol("a", margin=2).digest == Protocol("a", margin=2.0).digest
 
 
@@ -157,3 +167,47 @@ def test_refined_protocols_differ_from_the_first_stage_s_in_the_crop_alone(name)
     refined, first = (protocol.get(f"{name}{end}/inter-ocular/v1") for end in ("-refined", ""))
     assert (refined.box, refined.margin) == ("refined", 1.25)
     assert dataclasses.replace(refined, name=first.name, box=first.box, margin=first.margin) == first
+
+
+def test_normalizers_of_the_dataset_box():
+    faces = [face(POINTS, dataset=Box(5, 5, 30, 40)), face(POINTS, dataset=Box(5, 5, 20, 20))]
+    assert Protocol("p", normalizer="dataset_size").normalizers_of(faces, FIVE) == pytest.approx([1200**0.5, 20])
+    assert Protocol("p", normalizer="dataset_diagonal").normalizers_of(faces, FIVE) == pytest.approx([50, 800**0.5])
+
+
+def test_dividing_by_all_landmarks():
+    """As MERL-RAV counts: the sum over the valid landmarks over their whole number."""
+    one = face([*POINTS[:4], (np.nan, np.nan)], valid=[True] * 4 + [False])
+    valid, every = (length(Protocol("p", normalizer="box_size", divide_by=by), one) for by in ("valid", "all"))
+    errors = np.array([3.0, 1.0, 4.0, 1.0])
+    assert (errors / valid).mean() == pytest.approx(errors.mean() / np.sqrt(30 * 50))
+    assert (errors / every).mean() == pytest.approx(errors.sum() / 5 / np.sqrt(30 * 50))
+
+
+def corners(rule: Protocol, one: Face) -> list[float]:
+    """Left, top, right and bottom edge of the crop in the image."""
+    found = apply(rule.crop_to_image(one, 100), np.array([[-0.5, -0.5], [99.5, 99.5]]))
+    return found.ravel().tolist()
+
+
+def test_outwards_is_the_square_of_hrnet():
+    points = np.array([(10.2, 20.7), (40.1, 60.0), (25, 45), (12, 70), (38, 72.3)])
+    # floor 10 and 20, ceil 41 and 73: center (25.5, 46.5), side 53, times 1.25.
+    half = 53 * 1.25 / 2
+    expected = [25.5 - half, 46.5 - half, 25.5 + half, 46.5 + half]
+    assert corners(protocol.get("wflw-hrnet/inter-ocular/v1"), face(points)) == pytest.approx(expected)
+
+
+def test_stretched_is_the_box_itself():
+    one = face(POINTS, dataset=Box.from_corners(100, 50, 200, 90))
+    expected = [150 - 60, 70 - 24, 150 + 60, 70 + 24]
+    assert corners(protocol.get("wflw-pipnet/inter-ocular/v1"), one) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("x", "divisor"), [(160.0, 250), (236.0, 240), (245.0, 220)])
+def test_contain_grows_until_all_landmarks_are_inside(x, divisor):
+    """With 250 the crop is 176 px wide, and its 440th of 450 pixels lies at x 234; with 240 at 238, with 220 at 246."""
+    one = face([(150, 70), (x, 70)], dataset=Box(150, 70, 100, 100))
+    half = 200 * 1.1 * 200 / divisor / 2
+    found = corners(protocol.get("wflw-awing-code/inter-ocular/v1"), one)
+    assert found == pytest.approx([150 - half, 70 - half, 150 + half, 70 + half])

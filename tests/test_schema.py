@@ -5,13 +5,23 @@ import yaml
 from wingmark import schema
 from wingmark.schema import LandmarkSchema
 
-COUNTS = {"ibug68": 68, "wflw98": 98, "cofw29": 29, "aflw19": 19, "lapa106": 106, "five": 5, "kaggle15": 15}
+COUNTS = {
+    "ibug68": 68,
+    "wflw98": 98,
+    "cofw29": 29,
+    "aflw19": 19,
+    "aflw21": 21,
+    "lapa106": 106,
+    "five": 5,
+    "kaggle15": 15,
+}
 # Outer eye corners, image-left one first, as facial-landmark papers and data sets give them.
 CORNERS = {
     "ibug68": (36, 45),
     "wflw98": (60, 72),
     "cofw29": (8, 9),
     "aflw19": (6, 11),
+    "aflw21": (6, 11),
     "lapa106": (66, 79),
     "five": (0, 1),
     "kaggle15": (5, 3),
@@ -54,7 +64,7 @@ def test_the_boundary_of_the_paper(name):
     assert not any(contour.closed for contour in drawn)
 
 
-@pytest.mark.parametrize("name", ["ibug68", "wflw98", "cofw29", "aflw19", "lapa106"])
+@pytest.mark.parametrize("name", ["ibug68", "wflw98", "cofw29", "aflw19", "aflw21", "lapa106"])
 def test_the_fuller_boundary_holds_all_landmarks_of_the_paper_and_those_of_all_contours(name):
     one = schema.get(name)
     full, paper = ({i for curve in one.boundary(which) for i in curve.indices} for which in ("full", "paper"))
@@ -73,6 +83,16 @@ def test_a_mirror_maps_every_contour_onto_a_contour(name):
     one = schema.get(name)
     drawn = {frozenset(contour.indices) for contour in one.contours.values()}
     assert {frozenset(one.flip[list(contour)].tolist()) for contour in drawn} == drawn
+
+
+def test_the_21_landmarks_of_aflw_are_the_19_and_two_ears():
+    whole, part = schema.get("aflw21"), schema.get("aflw19")
+    kept = [i for i in range(21) if i not in (12, 16)]
+    assert whole.flip_permutation[12] == 16
+    assert [kept.index(whole.flip_permutation[i]) for i in kept] == list(part.flip_permutation)
+    assert {n: [kept.index(i) for i in c.indices] for n, c in whole.contours.items()} == {
+        n: list(c.indices) for n, c in part.contours.items()
+    }
 
 
 def small(**changes) -> dict:

@@ -20,6 +20,7 @@ TRAINING = {
 OTHERS = {
     "evaluate": "score a file of predictions, of any method",
     "compare": "curves and differences of runs, and which of them are noise",
+    "inspect": "see what is in a data set and what is wrong with its labels: --data.source FILE",
     "balance": "see what repeating faces of rare poses does: --config RECIPE, and any setting of fit",
     "cascade": "join two stages into one model and test it",
     "robustness": "how the scores of a run depend on the face box",
@@ -52,7 +53,8 @@ def main(args: list[str] | None = None) -> Any:
         return module.run(arguments)
     except Exception as error:
         # Lightning's own exception for settings is told by its name: importing it takes as long as Lightning.
-        ours = isinstance(error, ValueError | OSError) or type(error).__name__ == "MisconfigurationException"
+        told = isinstance(error, ValueError | OSError | ImportError)
+        ours = told or type(error).__name__ == "MisconfigurationException"
         if not ours or os.environ.get("WINGMARK_DEBUG"):
             raise
         sys.exit(f"wingmark: {_sentence(error)}")

@@ -21,11 +21,32 @@ def tight_box(landmarks: np.ndarray) -> Box:
     return Box.from_corners(*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
 
 
+def outwards(box: Box) -> Box:
+    """The box with its corners moved outwards to whole pixels."""
+    half = np.array([box.width, box.height]) / 2
+    low, high = np.floor([box.x, box.y] - half), np.ceil([box.x, box.y] + half)
+    return Box.from_corners(*low.tolist(), *high.tolist())
+
+
+def containing(box: Box, landmarks: np.ndarray) -> Box:
+    """The crop of the published code of Adaptive Wing: a square of 200 (width + height) / 250 of the box enlarged by a
+    tenth, where 250 shrinks in steps of 10 until all landmarks (N, 2) lie within 10 to 440 of 450 pixels.
+    """
+    for divisor in range(250, 0, -10):
+        side = 200 * 1.1 * (box.width + box.height) / divisor
+        crop = Box(box.x, box.y, side, side)
+        places = apply(invert(crop_to_image(crop, 450)), landmarks)
+        if places.min() >= 10 and places.max() <= 440:
+            break
+    return crop
+
+
 def crop_to_image(
     box: Box,
     size: int,
     margin: float = 1.0,
     *,
+    stretched: bool = False,
     rotation: float = 0.0,
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
@@ -33,21 +54,22 @@ def crop_to_image(
 ) -> np.ndarray:
     """The map (2, 3) from pixels of a square crop of `size` pixels to pixels of the image.
 
-    The crop is the square around the box whose side is its longer side times `margin` times `scale`, turned by
-    the box's roll plus `rotation` degrees (clockwise on screen), and moved by `shift`, a fraction of its side
+    The crop is the square around the box whose side is its longer side times `margin` times `scale`; with `stretched`
+    it is the box itself, so enlarged and resized to a square. It is turned by the box's roll plus `rotation` degrees
+    (clockwise on screen), and moved by `shift`, a fraction of its sides
     along image x and y. With `flip` the crop shows the mirrored face; renaming landmarks is the caller's part.
     Raises ValueError where the box has no area.
     """
     if not (box.width > 0 and box.height > 0 and np.isfinite([box.x, box.y, box.width, box.height, box.roll]).all()):
         raise ValueError(f"a face box needs finite numbers and positive sides, got {box}")
-    side = max(box.width, box.height) * margin * scale
+    longer = max(box.width, box.height)
+    sides = np.array([box.width, box.height] if stretched else [longer, longer]) * margin * scale
     angle = np.deg2rad(box.roll + rotation)
-    step = side / size
-    a = step * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    a = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * sides / size
     if flip:
         a = a @ np.diag([-1.0, 1.0])
     crop_center = np.full(2, (size - 1) / 2)
-    image_center = np.array([box.x, box.y]) + side * np.asarray(shift)
+    image_center = np.array([box.x, box.y]) + sides * np.asarray(shift)
     return np.column_stack([a, image_center - a @ crop_center])
 
 

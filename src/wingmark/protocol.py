@@ -7,17 +7,20 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import yaml
 
-from wingmark.geometry import tight_box
+from wingmark.geometry import containing, crop_to_image, outwards, tight_box
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Box, Face, name_faces
 
-Normalizer = Literal["inter_ocular", "inter_pupil", "box_size", "box_diagonal"]
+Normalizer = Literal["inter_ocular", "inter_pupil", "box_size", "box_diagonal", "dataset_size", "dataset_diagonal"]
+CropRule = Literal["square", "outwards", "stretched", "contain"]
+OF_EYES, OF_DATASET = ("inter_ocular", "inter_pupil"), ("dataset_size", "dataset_diagonal")
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,17 @@ class Protocol:
     Every face counts alike: its NME is the mean over its valid landmarks, however many there are.
 
     name: `data/normalizer/version`, printed with every number.
-    box: which of the face's named boxes makes the crop: `dataset`, `detector`, `file`, `refined` (by a first stage), or
-        `tight`, the smallest box around the true landmarks (it leaks the answer, as most published tables do).
-    margin: the crop's side over the longer side of the box.
+    box: which of the face's named boxes makes the crop: `dataset`, `detector`, `hrnet` (the square of HRNet's and
+        mmpose's lists), `file` (`data.boxes`), `refined` (by a first stage), or `tight`, the smallest box around the
+        true landmarks (it leaks the answer, as most published tables do).
+    margin: the crop's side over the side of the box.
+    crop: how the box becomes the crop. `square`: the square over its longer side; `outwards`: the same, after its
+        corners were moved outwards to whole pixels (HRNet); `stretched`: the box itself, resized to a square (PIPNet);
+        `contain`: a square over the mean of its sides, larger where landmarks come close to its border (the code of
+        Adaptive Wing, which leaks some of the answer).
     normalizer: what errors are divided by: the distance of the outer eye corners or of the pupils, the root of
-        the tight box's area, or its diagonal.
+        the tight box's area, or its diagonal, or the same of the face's `dataset` box.
+    divide_by: the errors of the valid landmarks are summed and divided by the number of those, or of `all`.
     threshold: t of FR@t and AUC@t, a fraction.
     tag: only test faces with this tag count; all without it.
     parts: tags of which every test face has exactly one, such as 300W's common and challenge.
@@ -46,6 +55,8 @@ class Protocol:
     tag: str | None = None
     parts: tuple[str, ...] = ()
     faces: dict[str, int] = field(default_factory=dict)
+    crop: CropRule = "square"
+    divide_by: Literal["valid", "all"] = "valid"
 
     def __post_init__(self) -> None:
         for key in ("margin", "threshold"):
@@ -55,11 +66,12 @@ class Protocol:
             object.__setattr__(self, key, float(value))  # 1 and 1.0 are the same rule, with the same digest
         if self.threshold >= 1:
             raise ValueError(f"protocol {self.name}: threshold is a fraction, 0.08 for 8 %, got {self.threshold:g}")
-        if self.normalizer not in get_args(Normalizer):
-            raise ValueError(
-                f"protocol {self.name}: normalizer must be one of {', '.join(get_args(Normalizer))}, "
-                f"got {self.normalizer!r}"
-            )
+        choices = {"normalizer": get_args(Normalizer), "crop": get_args(CropRule), "divide_by": ("valid", "all")}
+        for key, known in choices.items():
+            if getattr(self, key) not in known:
+                raise ValueError(
+                    f"protocol {self.name}: {key} must be one of {', '.join(known)}, got {getattr(self, key)!r}"
+                )
         strings = (self.name, self.box, self.tag or "", *self.parts)
         if isinstance(self.parts, str) or not all(isinstance(value, str) for value in strings):
             raise ValueError(f"protocol {self.name}: name, box, tag and each of the list parts must be words")
@@ -68,7 +80,7 @@ class Protocol:
 
     def check(self, schema: LandmarkSchema) -> None:
         """Refuse a schema without the landmarks that the normalizer is made of."""
-        if self.normalizer in ("inter_ocular", "inter_pupil") and getattr(schema, self.normalizer) is None:
+        if self.normalizer in OF_EYES and getattr(schema, self.normalizer) is None:
             raise ValueError(
                 f"protocol {self.name} divides errors by {self.normalizer}, which schema {schema.name} does "
                 "not define; add it to the schema or choose data.protocol.normalizer box_size or box_diagonal"
@@ -77,23 +89,54 @@ class Protocol:
     def crop_box(self, face: Face) -> Box:
         """The box that makes the crop, without margin."""
         if self.box == "tight":
-            return tight_box(face.landmarks_image[face.valid])
-        if self.box not in face.boxes:
+            box = tight_box(face.landmarks_image[face.valid])
+        elif self.box in face.boxes:
+            box = face.boxes[self.box]
+        else:
             raise ValueError(
                 f"face {face.id} has no box {self.box!r}, only {[*sorted(face.boxes), 'tight']}; "
                 "change data.protocol.box"
             )
-        return face.boxes[self.box]
+        if self.crop == "outwards":
+            return outwards(box)
+        if self.crop == "contain":
+            return containing(box, face.landmarks_image[face.valid])
+        return box
+
+    def crop_to_image(self, face: Face, size: int, context: float = 1.0, **jitter) -> np.ndarray:
+        """The map (2, 3) from pixels of the crop, `context` times as wide as the protocol says, to those of the image.
+
+        jitter: as of `geometry.crop_to_image`.
+        """
+        stretched = self.crop == "stretched"
+        return crop_to_image(self.crop_box(face), size, self.margin * context, stretched=stretched, **jitter)
+
+    def normalizers_of(self, faces: Sequence[Face], schema: LandmarkSchema) -> np.ndarray:
+        """The lengths in image pixels that the errors of faces are divided by, (N,) float64."""
+        ids = [face.id for face in faces]
+        landmarks, valid = np.stack([face.landmarks_image for face in faces]), np.stack([face.valid for face in faces])
+        sides = None
+        if self.normalizer in OF_DATASET:
+            without = np.array(["dataset" not in face.boxes for face in faces])
+            if without.any():
+                raise ValueError(f"{self.normalizer} needs the box dataset, missing in {name_faces(ids, without)}")
+            sides = np.array([(face.boxes["dataset"].width, face.boxes["dataset"].height) for face in faces])
+        return self.normalizers(ids, landmarks, valid, schema, sides)
 
     def normalizers(
-        self, ids: Sequence[str], landmarks_image: np.ndarray, valid: np.ndarray, schema: LandmarkSchema
+        self,
+        ids: Sequence[str],
+        landmarks_image: np.ndarray,
+        valid: np.ndarray,
+        schema: LandmarkSchema,
+        dataset_sides: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The lengths in image pixels that the errors of N faces are divided by, (N,) float64.
+        """The same for N faces given by their true landmarks (N, K, 2) and which of them are valid (N, K).
 
-        landmarks_image: the true landmarks (N, K, 2). valid: (N, K). Raises ValueError naming the faces whose length
-        is unknown or not positive.
+        dataset_sides: width and height of their boxes `dataset` (N, 2), where those count. Raises ValueError naming the
+        faces whose length is unknown or not positive.
         """
-        if self.normalizer in ("inter_ocular", "inter_pupil"):
+        if self.normalizer in OF_EYES:
             first, second = (np.atleast_1d(eye) for eye in getattr(schema, self.normalizer))
             eyes = [*first, *second]
             unknown = ~valid[:, eyes].all(1)
@@ -105,16 +148,25 @@ class Protocol:
             between = landmarks_image[:, first].mean(1) - landmarks_image[:, second].mean(1)
             lengths = np.linalg.norm(between, axis=1)
         else:
-            known = valid[..., None]
-            low = np.where(known, landmarks_image, np.inf).min(1)
-            width, height = (np.where(known, landmarks_image, -np.inf).max(1) - low).T
-            lengths = np.sqrt(width * height) if self.normalizer == "box_size" else np.hypot(width, height)
+            if self.normalizer in OF_DATASET:
+                width, height = dataset_sides.T
+            else:
+                known = valid[..., None]
+                low = np.where(known, landmarks_image, np.inf).min(1)
+                width, height = (np.where(known, landmarks_image, -np.inf).max(1) - low).T
+            lengths = np.hypot(width, height) if self.normalizer.endswith("diagonal") else np.sqrt(width * height)
         wrong = ~(np.isfinite(lengths) & (lengths > 0))
         if wrong.any():
             raise ValueError(
                 f"{self.normalizer} is zero or not finite in {name_faces(ids, wrong)}; errors cannot be divided by it"
             )
-        return lengths
+        # The mean is taken over the valid landmarks: a longer length makes it what it would be over all.
+        return lengths if self.divide_by == "valid" else lengths * valid.shape[1] / valid.sum(1)
+
+    @property
+    def crop_rule(self) -> str:
+        """How crops are made, in words."""
+        return f"box {self.box} x {self.margin:g}{'' if self.crop == 'square' else f', {self.crop}'}"
 
     @property
     def digest(self) -> str:
@@ -151,47 +203,18 @@ def _default(f) -> object:
     return f.default_factory() if callable(f.default_factory) else f.default
 
 
-WFLW_FACES = {
-    "full": 2500,
-    "pose": 326,
-    "expression": 314,
-    "illumination": 698,
-    "make-up": 206,
-    "occlusion": 736,
-    "blur": 773,
-}
-FACES_300W = {"full": 689, "common": 554, "challenge": 135}
-PARTS_300W = ("common", "challenge")
-# The box is the tight one, as in most published tables; errors over the outer eye corners since about 2018, over the
-# pupils before.
-BUILT_IN = {
-    p.name: p
-    for p in (
-        Protocol("synthetic/inter-ocular/v1", box="dataset", margin=1.1),
-        Protocol("300w/inter-ocular/v1", parts=PARTS_300W, faces=FACES_300W),
-        Protocol("300w/inter-pupil/v1", normalizer="inter_pupil", parts=PARTS_300W, faces=FACES_300W),
-        Protocol("300w-common/inter-ocular/v1", tag="common", faces={"full": 554}),
-        Protocol("300w-challenge/inter-ocular/v1", tag="challenge", faces={"full": 135}),
-        # The same crop from the boxes of a detector, which know nothing of the answer.
-        Protocol("300w-detector/inter-ocular/v1", box="detector", parts=PARTS_300W, faces=FACES_300W),
-        Protocol("300w-detector/inter-pupil/v1", "detector", 1.25, "inter_pupil", parts=PARTS_300W, faces=FACES_300W),
-        # As the Adaptive Wing paper crops (section 7.3): the box that comes with the data, WFLW's enlarged by a tenth.
-        Protocol("300w-awing/inter-ocular/v1", "detector", 1.0, parts=PARTS_300W, faces=FACES_300W),
-        Protocol("300w-awing/inter-pupil/v1", "detector", 1.0, "inter_pupil", parts=PARTS_300W, faces=FACES_300W),
-        Protocol("wflw-awing/inter-ocular/v1", "dataset", 1.1, threshold=0.10, faces=WFLW_FACES),
-        # Faces cut from the training photos (data.holdout): for copies without the test sets.
-        Protocol("300w-holdout/inter-ocular/v1"),
-        # The second of two stages (Wing): the box is made of the landmarks that the first one found, see `Refined`. The
-        # paper's margin is not known; this one is that of the tight box, to which the refined one comes close.
-        Protocol("300w-refined/inter-ocular/v1", box="refined", parts=PARTS_300W, faces=FACES_300W),
-        Protocol("300w-holdout-refined/inter-ocular/v1", box="refined"),
-        Protocol("wflw-refined/inter-ocular/v1", box="refined", threshold=0.10, faces=WFLW_FACES),
-        Protocol("wflw/inter-ocular/v1", box="dataset", threshold=0.10, faces=WFLW_FACES),
-        Protocol("wflw-tight/inter-ocular/v1", threshold=0.10, faces=WFLW_FACES),
-        Protocol("csv-tight/inter-ocular/v1"),
-        Protocol("csv-file/inter-ocular/v1", box="file"),
-    )
-}
+def _built_in() -> dict[str, Protocol]:
+    content = yaml.safe_load(files("wingmark").joinpath("protocols.yaml").read_text())
+    return {name: Protocol.from_dict({"name": name, **fields}) for name, fields in content.items() if name[0] != "."}
+
+
+BUILT_IN = _built_in()
+
+
+def _like(name: str) -> list[str]:
+    """The built-in protocols of the same data set, or all."""
+    data = name.partition("/")[0].partition("-")[0]
+    return [known for known in BUILT_IN if known.startswith(data)] or [*BUILT_IN]
 
 
 def get(name_or_path: str) -> Protocol:
@@ -201,7 +224,7 @@ def get(name_or_path: str) -> Protocol:
     path = Path(name_or_path)
     if not path.is_file():
         raise ValueError(
-            f"protocol {name_or_path!r} is neither built in ({', '.join(BUILT_IN)}) nor a YAML file; "
+            f"protocol {name_or_path!r} is neither built in ({', '.join(_like(name_or_path))}) nor a YAML file; "
             "write its fields into a file and give the path"
         )
     try:

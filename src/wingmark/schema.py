@@ -144,7 +144,7 @@ class LandmarkSchema:
         )
 
 
-BUILT_IN = ("ibug68", "wflw98", "cofw29", "aflw19", "lapa106", "five", "kaggle15")
+BUILT_IN = ("ibug68", "wflw98", "cofw29", "aflw19", "aflw21", "lapa106", "five", "kaggle15")
 
 
 def get(name_or_path: str) -> LandmarkSchema:

@@ -148,7 +148,8 @@ def test_a_protocol_with_another_crop_is_another_prediction(tmp_path):
     Predictions.load(saved(tmp_path / "p.npz", **arrays()), BY_BOX).save(tmp_path / "ours.npz")
     pupils = Predictions.load(tmp_path / "ours.npz", Protocol("five/pupils/v1", normalizer="inter_pupil"))
     assert pupils.normalizer[0] == pytest.approx(np.linalg.norm(pupils.target[0, 0] - pupils.target[0, 1]), rel=1e-12)
-    with pytest.raises(ValueError, match=r"box tight x 1.25 \(five/box/v1\), protocol p makes them from tight x 2"):
+    says = r"box tight x 1.25 \(five/box/v1\), protocol p makes them from the box tight x 2"
+    with pytest.raises(ValueError, match=says):
         Predictions.load(tmp_path / "ours.npz", Protocol("p", margin=2))
 
 

@@ -91,7 +91,7 @@ def _print(found: Robustness) -> None:
     console.print(f"robustness on {len(found.nme)} faces, protocol {found.protocol.label}", markup=False)
     console.print(_table(found))
     protocol = found.protocol
-    console.print(f"protocol's crop: box {protocol.box} x {protocol.margin:g}, the margin of all boxes", markup=False)
+    console.print(f"protocol's crop: {protocol.crop_rule}, the margin of all boxes", markup=False)
     console.print(f"30 %: {', '.join(' '.join(item) for item in THIRTY_PERCENT.items())}", markup=False)
     for sentence in found.left_out:
         console.print(sentence, markup=False)

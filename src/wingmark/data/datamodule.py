@@ -19,8 +19,10 @@ from wingmark.data.balancing import PoseBalancing, Poses
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
+from wingmark.data.own_boxes import with_own_boxes
 from wingmark.data.regions import Regions
 from wingmark.data.samplers import FaceSampler
+from wingmark.data.sources.reading import entry, leaving_out, tell_left_out
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
@@ -45,6 +47,10 @@ class LandmarkDataModule(LightningDataModule):
         holdout: the share of the training faces that becomes validation and test where the source has none.
         balancing: repeat training faces of rare poses, see PoseBalancing.
         cache: a folder in which faces cut out of their images are kept, so that images are decoded once.
+        boxes: a csv file with the columns id, x_min, y_min, x_max, y_max: boxes of one's own, which protocols call
+            `file`.
+        on_error: what happens to a face whose annotation or image cannot be used. `skip` looks at every image first,
+            leaves out what is wrong with training and validation faces, and names it. Test faces are never left out.
         seed: of the order and the augmentation; the command line takes it from `seed_everything`.
     """
 
@@ -65,6 +71,8 @@ class LandmarkDataModule(LightningDataModule):
         cache: str | None = None,
         seed: int = 0,
         context: float = 1.0,
+        boxes: str | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__()
         self.source, self.crop_size, self.context, self.geometry = source, crop_size, context, geometry
@@ -73,7 +81,9 @@ class LandmarkDataModule(LightningDataModule):
         self.photometric = Photometric(photometric) if photometric else None
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.holdout, self.balancing, self.cache = holdout or Holdout(), balancing, cache
+        self.boxes, self.on_error = boxes, on_error
         self._datasets: dict[str, FaceDataset | EveryFace] = {}
+        self._usable: dict[Split, list[Face]] = {}
 
     @property
     def schema(self) -> LandmarkSchema:
@@ -81,7 +91,9 @@ class LandmarkDataModule(LightningDataModule):
 
     def faces(self, split: Split) -> list[Face]:
         """The faces of a split; ValueError with the way out where there are none."""
-        faces = self._faces_by_split[split]
+        faces = self._every_face_of(split)
+        if split == "test":
+            faces = self._tested(faces)
         if not faces:
             cut = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
             raise ValueError(
@@ -90,12 +102,31 @@ class LandmarkDataModule(LightningDataModule):
         return faces
 
     @cached_property
-    def _every_split(self) -> dict[Split, list[Face]]:
-        return split_faces(self.source, self.holdout)
+    def _splits(self) -> dict[Split, list[Face]]:
+        faces = split_faces(self.source, self.holdout, skip=self.on_error == "skip")
+        return faces if self.boxes is None else with_own_boxes(faces, Path(self.boxes))
 
-    @cached_property
-    def _faces_by_split(self) -> dict[Split, list[Face]]:
-        return {**self._every_split, "test": self._tested(self._every_split["test"])}
+    def _every_face_of(self, split: Split) -> list[Face]:
+        """The faces of a split, whatever the protocol counts; those that cannot be used are left out where they may."""
+        if split not in self._usable:
+            faces = self._splits[split]
+            if self.on_error == "skip" and split != "test":
+                faces = self._without_faults(split, faces)
+            self._usable[split] = faces
+        return self._usable[split]
+
+    def _without_faults(self, split: Split, faces: list[Face]) -> list[Face]:
+        with leaving_out() as left_out:
+            sound = []
+            for face in faces:
+                with entry():
+                    self._check(face)
+                    sound.append(face)
+            regions = Regions(self.source, sound, self.protocol, self.crop_size, 1.0, self.context)
+            faults = regions.faults(self.num_workers)
+        left_out += faults.values()
+        tell_left_out(f"{split} faces", left_out)
+        return [face for index, face in enumerate(sound) if index not in faults]
 
     def _tested(self, faces: list[Face]) -> list[Face]:
         """Those of the test faces that the protocol counts."""
@@ -120,7 +151,8 @@ class LandmarkDataModule(LightningDataModule):
         return self._datasets[split]
 
     def _split(self, split: Split, faces: list[Face]) -> FaceDataset:
-        self._check(faces)
+        for face in faces:
+            self._check(face)
         train = split == "train"
         geometry = self.geometry if train else None
         reach = geometry.reach if geometry else 1.0
@@ -131,7 +163,7 @@ class LandmarkDataModule(LightningDataModule):
         return FaceDataset(regions, self.schema, seed=self.seed, geometry=geometry, photometric=photometric)
 
     def _every_face(self) -> EveryFace:
-        parts = {split: self._split(split, faces) for split, faces in self._every_split.items() if faces}
+        parts = {split: self._split(split, faces) for split in SPLITS if (faces := self._every_face_of(split))}
         if "train" in parts:
             # Not mirrored, which would rename landmarks; another seed makes crops that training never showed.
             geometry = self.geometry and replace(self.geometry, flip=0.0)
@@ -140,22 +172,19 @@ class LandmarkDataModule(LightningDataModule):
             parts["train"] = FaceDataset(regions, self.schema, seed=self.seed + 1, **augmentation)
         return EveryFace(parts)
 
-    def _check(self, faces: list[Face]) -> None:
-        """What can be known of the faces before the first step is checked before it."""
+    def _check(self, face: Face) -> None:
+        """What can be known of a face before the first step is checked before it."""
         count = self.schema.num_landmarks
-        for face in faces:
-            if face.landmarks_image.shape != (count, 2):
-                raise ValueError(
-                    f"face {face.id} has landmarks of shape {face.landmarks_image.shape}, schema {self.schema.name} "
-                    f"expects ({count}, 2); choose the schema of this annotation"
-                )
-            if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
-                raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
-            box = self.protocol.crop_box(face)
-            if not (box.width > 0 and box.height > 0):
-                raise ValueError(
-                    f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation"
-                )
+        if face.landmarks_image.shape != (count, 2):
+            raise ValueError(
+                f"face {face.id} has landmarks of shape {face.landmarks_image.shape}, schema {self.schema.name} "
+                f"expects ({count}, 2); choose the schema of this annotation"
+            )
+        if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
+            raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
+        box = self.protocol.crop_box(face)
+        if not (box.width > 0 and box.height > 0):
+            raise ValueError(f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation")
 
     def _splits_in_use(self) -> tuple[Split | Literal["all"], ...]:
         splits = {"fit": ("train", "val"), "validate": ("val",), "predict": (self.predicted,)}
@@ -169,7 +198,7 @@ class LandmarkDataModule(LightningDataModule):
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
             # Those of `all` that another cut makes test faces would be found better than new ones.
-            scored = [part for part in SPLITS[1:] if self._every_split[part]] if split == "all" else [split]
+            scored = [part for part in SPLITS[1:] if self._every_face_of(part)] if split == "all" else [split]
             for part in scored:
                 self.refuse_seen(state, part)
 
@@ -222,7 +251,8 @@ class LandmarkDataModule(LightningDataModule):
     def poses(self, balancing: PoseBalancing) -> Poses:
         """The poses of the training faces, and how often each would come."""
         faces = self.faces("train")
-        self._check(faces)
+        for face in faces:
+            self._check(face)
         return balancing.poses(faces, self.schema, self.protocol)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

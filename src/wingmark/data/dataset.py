@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import Dataset
 
 from wingmark.data.regions import Regions
-from wingmark.geometry import apply, compose, crop_to_image, invert, warp
+from wingmark.geometry import apply, compose, invert, warp
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric
 from wingmark.types import Sample
@@ -30,12 +30,7 @@ class FaceDataset(Dataset):
         self.regions, self.schema, self.seed = regions, schema, seed
         self.geometry, self.photometric = geometry, photometric
         self.faces, self.protocol, self.crop_size = regions.faces, regions.protocol, regions.crop_size
-        self.normalizers = self.protocol.normalizers(
-            [face.id for face in self.faces],
-            np.stack([face.landmarks_image for face in self.faces]),
-            np.stack([face.valid for face in self.faces]),
-            schema,
-        )
+        self.normalizers = self.protocol.normalizers_of(self.faces, schema)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -45,10 +40,10 @@ class FaceDataset(Dataset):
         random = np.random.default_rng([self.seed, epoch, index, copy])
         face, region = self.faces[index], self.regions[index]
         jitter = self.geometry.sample(random) if self.geometry else {}
-        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.regions.margin, **jitter)
+        to_image = self.protocol.crop_to_image(face, self.crop_size, self.regions.context, **jitter)
         crop = warp(region.pixels, compose(invert(region.to_image), to_image), self.crop_size)
         if self.photometric:
-            crop = self.photometric(crop, seed=int(random.integers(2**32)))
+            crop = self.photometric(crop, random)
         order = self.schema.flip if jitter.get("flip") else slice(None)
         landmarks_image = face.landmarks_image[order]
         return Sample(

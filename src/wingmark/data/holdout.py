@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wingmark.data.sources.reading import leaving_out, tell_left_out
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Face
 
@@ -26,12 +27,13 @@ class Holdout:
             )
 
 
-def split_faces(source: Source, holdout: Holdout) -> dict[Split, list[Face]]:
+def split_faces(source: Source, holdout: Holdout, *, skip: bool = False) -> dict[Split, list[Face]]:
     """The faces of every split, those cut from training included.
 
-    Raises ValueError where a split would be cut that the source provides, or the source refuses the cut.
+    With `skip`, annotations that cannot be read are left out and named, except those of test faces. Raises ValueError
+    where a split would be cut that the source provides, or the source refuses the cut.
     """
-    faces = {split: source.faces(split) for split in SPLITS}
+    faces = {split: _read(source, split, skip and split != "test") for split in SPLITS}
     shares = {split: getattr(holdout, split) for split in ("val", "test") if getattr(holdout, split)}
     for split in shares:
         if faces[split]:
@@ -54,4 +56,13 @@ def split_faces(source: Source, holdout: Holdout) -> dict[Split, list[Face]]:
         faces[split] = [face for face in train if face.group in chosen]
         faces["train"] = [face for face in faces["train"] if face.group not in chosen]
     source.check_splits(faces)
+    return faces
+
+
+def _read(source: Source, split: Split, skip: bool) -> list[Face]:
+    if not skip:
+        return source.faces(split)
+    with leaving_out() as left_out:
+        faces = source.faces(split)
+    tell_left_out(f"{split} annotations", left_out)
     return faces

@@ -1,9 +1,11 @@
 """The one function that decodes images."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import ExifTags, Image
 
 from wingmark.geometry import shrink
@@ -33,9 +35,9 @@ def read_image(path: Path, reduce: int = 1) -> np.ndarray:
                 if image.mode.startswith("I"):
                     gray = np.rint(np.asarray(image.convert("I")) / 257).clip(0, 255).astype(np.uint8)
                     return shrink(np.repeat(gray[..., None], 3, axis=2), reduce)[0]
-                if image.format == "JPEG" and reduce in (2, 4, 8) and min(image.size) >= reduce:
-                    image.draft(None, (image.width // reduce, image.height // reduce))
-                    reduce = 1
+                if image.format == "JPEG" and image.mode in ("RGB", "L") and reduce in (1, 2, 4, 8):
+                    with suppress(ValueError):  # a small fault, which Pillow may read over, or a grave one
+                        return _read_jpeg(path, -(-image.height // reduce), -(-image.width // reduce))
                 return shrink(np.asarray(image.convert("RGB")), reduce)[0]
     except FileNotFoundError:
         raise
@@ -43,3 +45,8 @@ def read_image(path: Path, reduce: int = 1) -> np.ndarray:
         raise ValueError(
             f"{path}: cannot be decoded as an image ({error}); replace the file or remove its annotation"
         ) from error
+
+
+def _read_jpeg(path: Path, height: int, width: int) -> np.ndarray:
+    """Decode a JPEG at all, a half, a quarter or an eighth of its size: the smallest that is not below these sides."""
+    return simplejpeg.decode_jpeg(path.read_bytes(), "RGB", min_height=height, min_width=width)

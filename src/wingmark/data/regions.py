@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from wingmark.data.sources.source import Source
-from wingmark.geometry import compose, crop_to_image, invert
+from wingmark.geometry import compose, invert
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
@@ -48,7 +49,7 @@ class Regions(Dataset):
     ) -> None:
         self.source, self.faces, self.protocol = source, faces, protocol
         self.crop_size, self.reach = crop_size, reach
-        self.margin = protocol.margin * context
+        self.context = context
         self._cache: _Cache | None = None
 
     def __len__(self) -> int:
@@ -59,14 +60,14 @@ class Regions(Dataset):
 
     def cut(self, index: int) -> Region:
         face = self.faces[index]
-        to_image = crop_to_image(self.protocol.crop_box(face), self.crop_size, self.margin)
-        step = np.hypot(*to_image[:, 0])
+        to_image = self.protocol.crop_to_image(face, self.crop_size, self.context)
+        step = np.linalg.norm(to_image[:, :2], axis=0).min()
         # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
         reduce = 2 ** int(np.log2(max(step, 1)))
         image = self.source.read_image(face, reduce)
         reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
         to_reduced = compose(invert(reduced_to_image), to_image)
-        step = np.abs(to_reduced[0, :2]).sum()  # of the upright square around the crop, which may be turned
+        step = np.abs(to_reduced[:, :2]).sum(1).max()  # of the upright square around the crop, which may be turned
         center = to_reduced @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
         half = step * self.crop_size * self.reach / 2 + 1
         low = np.maximum(np.floor(center - half), 0).astype(int)
@@ -82,29 +83,60 @@ class Regions(Dataset):
             np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), compose(reduced_to_image, corner)
         )
 
+    def faults(self, num_workers: int) -> dict[int, str]:
+        """Which faces cannot be cut out of their images, by index, and why. Looks at every image."""
+        loader = DataLoader(_Faults(self), batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
+        found = progress(loader, "Looking at all images", len(self))
+        return {index: fault for index, fault in enumerate(found) if fault is not None}
+
     def keep_in(self, folder: Path, num_workers: int) -> None:
         """Serve the regions from a file under `folder`, written now if it is not there yet."""
         path = folder / self.key()
         if not path.is_dir():
-            _Cache.write(path, self, num_workers)
+            try:
+                _Cache.write(path, self, num_workers)
+            except OSError as error:
+                raise OSError(f"{error}; data.cache is {folder}: give another folder, or null") from error
         self._cache = _Cache(path)
 
     def key(self) -> str:
         """Changes with the faces, their images and the crop rule: a stale cache is never read."""
-        digest = hashlib.sha256(f"2 {self.crop_size} {self.reach} {self.margin}".encode())
+        digest = hashlib.sha256(
+            f"2 {self.crop_size} {self.reach} {self.context} {self.protocol.margin} {self.protocol.crop}".encode()
+        )
         for face in self.faces:
             digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
         return digest.hexdigest()[:16]
+
+
+class _Faults(Dataset):
+    """For each region the reason why it cannot be cut, or None."""
+
+    def __init__(self, regions: Regions) -> None:
+        self.regions = regions
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def __getitem__(self, index: int) -> str | None:
+        try:
+            self.regions.cut(index)
+        except (ValueError, OSError) as error:
+            return str(error)
+        return None
 
 
 class _Cache:
     """Regions in one memory-mapped file, shared by all workers and processes of a machine."""
 
     def __init__(self, path: Path) -> None:
-        self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r")
-        index = np.load(path / "index.npz")
-        self.shapes, self.to_image = index["shapes"], index["to_image"]
-        self.ends = np.cumsum(self.shapes.prod(1))
+        try:
+            index = np.load(path / "index.npz")
+            self.shapes, self.to_image = index["shapes"], index["to_image"]
+            self.ends = np.cumsum(self.shapes.prod(1))
+            self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r", shape=(int(self.ends[-1]),))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"the cache {path} is damaged ({error}); delete it") from error
 
     def __getitem__(self, index: int) -> Region:
         shape, end = self.shapes[index], self.ends[index]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import wingmark.schema
-from wingmark.protocol import Protocol
+from wingmark.protocol import OF_DATASET, Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import name_faces
 
@@ -107,11 +107,25 @@ def check(
             "tags": arrays["tags"].astype(str) if "tags" in arrays else np.full(len(ids), ""),
         }
         _check_rows(arrays, schema)
-        normalizer = protocol.normalizers(ids, target, arrays["valid"], schema)
+        if protocol.normalizer in OF_DATASET:
+            normalizer = _normalizer_of_file(arrays, protocol, made_with)
+        else:
+            normalizer = protocol.normalizers(ids, target, arrays["valid"], schema)
         _check_rules(arrays, normalizer, protocol, made_with)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return {**arrays, "normalizer": normalizer, "protocol": protocol, "schema": schema}
+
+
+def _normalizer_of_file(arrays: dict[str, Any], protocol: Protocol, made_with: Protocol | None) -> np.ndarray:
+    """The lengths that the file tells, for a protocol whose lengths do not come from the true landmarks."""
+    rules = (protocol.normalizer, protocol.divide_by)
+    if "normalizer" not in arrays or (made_with and (made_with.normalizer, made_with.divide_by) != rules):
+        raise ValueError(
+            f"protocol {protocol.name} divides errors by the {protocol.normalizer} of each face, and the file does not "
+            "tell it; add it as normalizer"
+        )
+    return arrays["normalizer"].astype(float)
 
 
 def _check_dimensions(arrays: dict[str, Any]) -> None:
@@ -173,12 +187,13 @@ def _check_rules(
     arrays: dict[str, Any], normalizer: np.ndarray, protocol: Protocol, made_with: Protocol | None
 ) -> None:
     """Refuse a protocol by which these predictions were not made."""
-    if made_with and (made_with.box, made_with.margin) != (protocol.box, protocol.margin):
+    if made_with and made_with.crop_rule != protocol.crop_rule:
         raise ValueError(
-            f"these crops were made from the box {made_with.box} x {made_with.margin:g} ({made_with.name}), protocol "
-            f"{protocol.name} makes them from {protocol.box} x {protocol.margin:g}; predict again with --data.protocol"
+            f"these crops were made from the {made_with.crop_rule} ({made_with.name}), protocol "
+            f"{protocol.name} makes them from the {protocol.crop_rule}; predict again with --data.protocol"
         )
-    if "normalizer" in arrays and (made_with is None or made_with.normalizer == protocol.normalizer):
+    rules = (protocol.normalizer, protocol.divide_by)
+    if "normalizer" in arrays and (made_with is None or (made_with.normalizer, made_with.divide_by) == rules):
         differs = ~np.isclose(arrays["normalizer"], normalizer, rtol=0, atol=SAME_PIXELS)
         if differs.any():
             raise ValueError(

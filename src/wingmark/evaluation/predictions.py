@@ -55,7 +55,7 @@ class Predictions:
             landmarks_image=landmarks_image,
             target=target,
             valid=valid,
-            normalizer=protocol.normalizers(ids, target, valid, schema),
+            normalizer=protocol.normalizers_of(faces, schema),
             group=np.array([face.group for face in faces]),
             tags=np.array([";".join(sorted(face.tags)) for face in faces]),
             protocol=protocol,

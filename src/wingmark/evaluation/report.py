@@ -82,8 +82,7 @@ class Report:
     def print(self, title: str) -> None:
         """The table, percentiles, the worst landmarks, and every failed check."""
         protocol, console = self.predictions.protocol, Console(highlight=False)
-        crop = f"box {protocol.box} x {protocol.margin:g}"
-        console.print(f"{title}, protocol {protocol.label}, {crop}", markup=False)
+        console.print(f"{title}, protocol {protocol.label}, {protocol.crop_rule}", markup=False)
         groups = len(np.unique(self.predictions.group))
         faces = f"{len(self.nme)} faces of schema {self.predictions.schema.name} in {groups} groups"
         console.print(f"{faces}; 95 % intervals for other such faces", markup=False)

@@ -216,7 +216,7 @@ def draw(path: Path, found: Robustness) -> None:
     for axes in (nme_axes, fr_axes, *box_axes):
         axes.grid(alpha=0.3)
     protocol = found.protocol
-    crop = f"box {protocol.box} x {protocol.margin:g}"
+    crop = protocol.crop_rule
     figure.suptitle(f"robustness against the face box: {protocol.label}, {crop}, {len(found.nme)} faces", fontsize=10)
     with whole_file(path) as temporary:
         figure.savefig(temporary)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from random import Random
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news on import otherwise
 
@@ -34,9 +35,11 @@ class Photometric:
                 "use data.geometry for rotation, scale, shift and flip"
             )
 
-    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
-        """Transform an image (H, W, 3) uint8; the same seed gives the same result in any process."""
-        self._compose.set_random_seed(seed)
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Transform an image (H, W, 3) uint8; all chance comes from `random`, so it is the same in any process."""
+        # One stream for all: with set_random_seed every transform would draw the same numbers, and they would come
+        # together or not at all.
+        self._compose.set_random_state(random, Random(int(random.integers(2**63))))
         changed = self._compose(image=image)["image"]
         if changed.shape != image.shape or changed.dtype != image.dtype:
             raise ValueError(

@@ -151,6 +151,24 @@ def test_boxes_without_scipy(root, monkeypatch, caplog):
     assert f"{path} is not read" in caplog.text and "wingmark[mat]" in caplog.text
 
 
+def test_file_of_boxes_cut_off(root):
+    path = root / "Bounding Boxes" / "bounding_boxes_ibug.mat"
+    write_boxes(path, {"image_003_1.jpg": [1.0, 1.0, 2.0, 2.0]})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"not a whole MATLAB 5 file .*; unpack it again") as error:
+        IBUG300W(str(root)).faces("test")
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("corners", [[5.0, 1.0, 5.0, 9.0], [1.0, 1.0, 2.0], [1.0, 1.0, float("nan"), 2.0]])
+def test_box_that_is_none(root, corners):
+    path = root / "Bounding Boxes" / "bounding_boxes_ibug.mat"
+    write_boxes(path, {"image_003_1.jpg": corners})
+    with pytest.raises(ValueError, match=r"expected imgName and 4 numbers bb_detector .*; unpack it again") as error:
+        IBUG300W(str(root)).faces("test")
+    assert str(error.value).startswith(f"{path}: ")
+
+
 def test_partial_copy_is_told_once(root, caplog):
     IBUG300W(str(root)).faces("train")
     assert caplog.messages == [f"IBUG300W train: 4 of 3148 faces found under {root}: a partial copy"]
@@ -184,7 +202,7 @@ def test_wrong_root_tells_what_was_expected_and_found(tmp_path, split):
 def test_annotation_without_image(root):
     (root / "ibug/image_003_1.jpg").unlink()
     path = root / "ibug/image_003_1.pts"
-    with pytest.raises(ValueError, match=r"no image of that name beside it; add it or remove the \.pts file") as error:
+    with pytest.raises(ValueError, match=r"no image of that name beside it; add it or remove this file") as error:
         IBUG300W(str(root)).faces("test")
     assert str(path) in str(error.value)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wingmark.data.sources import WFLW
+from wingmark.data.sources.reading import leaving_out
 from wingmark.types import Box
 
 DATA = os.environ.get("WINGMARK_DATA")
@@ -148,6 +149,80 @@ def test_wrong_root_tells_what_was_expected_and_found(tmp_path):
     assert str(tmp_path) in str(error.value)
 
 
+def test_numbering_counts_lines_that_are_left_out(root):
+    write_list(root, "test", [broken(7, "nan"), fields(1, SOCCER)])
+    with leaving_out() as left_out:
+        assert [face.id for face in WFLW(str(root)).faces("test")] == [f"WFLW_images/{SOCCER}#1"]
+    assert len(left_out) == 1 and left_out[0].startswith(f"{list_file(root, 'test')}, line 1: ")
+
+
+NAMES = ["largepose", "expression", "illumination", "makeup", "occlusion", "blur"]
+
+
+@pytest.fixture
+def subset_lists(root) -> Path:
+    """The other list style: three faces, of which the first is in no subset, the second in two, the third in all."""
+    folder = root / "WFLW_annotations/list_98pt_test"
+    folder.mkdir()
+    lines = [" ".join([*fields(seed, image)[:196], image]) for seed, image in enumerate((SOCCER, PARADE, SOCCER))]
+    (folder / "list_98pt_test.txt").write_text("".join(f"{line}\n" for line in lines))
+    for name in NAMES:
+        members = lines[1:] if name in ("largepose", "makeup") else lines[2:]
+        (folder / f"list_98pt_test_{name}.txt").write_bytes("".join(f"{line} \r\n" for line in members).encode())
+    return folder
+
+
+def test_lists_of_the_subsets(root, subset_lists):
+    source = WFLW(str(root), lists="test")
+    assert source.faces("train") == source.faces("val") == []
+    faces = source.faces("test")
+    assert [face.id for face in faces] == [
+        f"WFLW_images/{SOCCER}#0",
+        f"WFLW_images/{PARADE}#0",
+        f"WFLW_images/{SOCCER}#1",
+    ]
+    assert [face.tags for face in faces] == [
+        frozenset(),
+        {"pose", "make-up"},
+        {"pose", "expression", "illumination", "make-up", "occlusion", "blur"},
+    ]
+    for seed, face in enumerate(faces):
+        np.testing.assert_array_equal(face.landmarks_image, points(seed))
+        assert face.boxes == {} and face.image == root / face.group
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_list_gives_its_tag(root, subset_lists, name):
+    for other in NAMES:
+        (subset_lists / f"list_98pt_test_{other}.txt").write_text("")
+    line = (subset_lists / "list_98pt_test.txt").read_text().splitlines()[0]
+    (subset_lists / f"list_98pt_test_{name}.txt").write_text(line)
+    tag = {"largepose": "pose", "makeup": "make-up"}.get(name, name)
+    assert [face.tags for face in WFLW(str(root), "test").faces("test")] == [{tag}, frozenset(), frozenset()]
+
+
+def test_line_of_a_subset_that_the_test_list_lacks(root, subset_lists):
+    path = subset_lists / "list_98pt_test_blur.txt"
+    path.write_text(path.read_text() + " ".join([*fields(7, SOCCER)[:196], SOCCER]))
+    message = f"{path}, line 2: no such line in list_98pt_test.txt; correct the line or remove it"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        WFLW(str(root), lists="test").faces("test")
+
+
+def test_line_of_the_other_style(root, subset_lists):
+    path = subset_lists / "list_98pt_test.txt"
+    path.write_text(path.read_text() + " ".join(fields(0, SOCCER)))
+    message = f"{path}, line 4: expected 197 fields (196 coordinates, a path), got 207; correct"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        WFLW(str(root), lists="test").faces("test")
+
+
+def test_missing_list_of_a_subset(root, subset_lists):
+    (subset_lists / "list_98pt_test_blur.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"list_98pt_test/list_98pt_test_blur\.txt \(lists: test\) under"):
+        WFLW(str(root), lists="test").faces("test")
+
+
 @real
 def test_real_samples():
     source = WFLW(f"{DATA}/samples/wflw")
@@ -160,3 +235,12 @@ def test_real_samples():
     np.testing.assert_array_equal(first.landmarks_image[97], [299.024561, 308.745029])
     assert first.boxes == {"dataset": Box.from_corners(198, 242, 331, 385)} and first.tags == frozenset()
     assert [face.id[-1] for face in faces if "7_Cheering_Cheering_7_16" in face.id] == ["0", "1", "2"]
+
+
+@real
+def test_real_samples_in_both_list_styles():
+    with_boxes, without = (WFLW(f"{DATA}/samples/wflw", lists).faces("test") for lists in ("rect_attr", "test"))
+    assert [face.id for face in without] == [face.id for face in with_boxes] and len(without) == 18
+    assert [face.tags for face in without] == [face.tags for face in with_boxes]
+    for one, other in zip(without, with_boxes, strict=True):
+        np.testing.assert_array_equal(one.landmarks_image, other.landmarks_image)

@@ -9,7 +9,14 @@ import numpy as np
 
 import wingmark.schema
 from wingmark.data.sources.pts import image_beside, read_pts
-from wingmark.data.sources.reading import entry, images_by_stem, missing_layout, tell_if_partial
+from wingmark.data.sources.reading import (
+    box_from_corners,
+    entry,
+    images_by_stem,
+    mat_file,
+    missing_layout,
+    tell_if_partial,
+)
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -38,6 +45,7 @@ class IBUG300W(Source):
     """
 
     published_counts: ClassVar[dict[Split, int]] = {"train": 3148, "test": 689}
+    known_defects: ClassVar[dict[str, str]] = {"3796238727_3": "landmarks 18 and 19 are exchanged"}
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
@@ -82,12 +90,16 @@ class IBUG300W(Source):
         if not path.is_file():
             return {}
         try:
-            from scipy.io import loadmat
-        except ImportError:
-            log.warning("%s is not read, faces have no detector box: pip install 'wingmark[mat]' for scipy", path)
+            rows = np.atleast_1d(mat_file(path, "bounding_boxes")["bounding_boxes"])
+        except ImportError as error:
+            log.warning("%s is not read, faces have no detector box: %s", path, error)
             return {}
-        rows = np.atleast_1d(loadmat(path, squeeze_me=True, struct_as_record=False)["bounding_boxes"])
-        return {Path(row.imgName).stem: Box.from_corners(*(row.bb_detector - 1.0).tolist()) for row in rows}
+        try:
+            return {Path(row.imgName).stem: box_from_corners(*(row.bb_detector - 1.0).tolist()) for row in rows}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected imgName and 4 numbers bb_detector ({error}); unpack it again"
+            ) from error
 
 
 def _photo(name: str, stem: str) -> str:

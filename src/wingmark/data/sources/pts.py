@@ -46,9 +46,9 @@ def read_pts(path: Path, num_landmarks: int) -> np.ndarray:
 
 
 def image_beside(path: Path, images: dict[str, Path]) -> Path:
-    """The image of a `.pts` file: that of the same stem, among those of `images_by_stem`. ValueError without one."""
+    """The image of an annotation file: that of the same stem, among those of `images_by_stem`. ValueError without."""
     if path.stem not in images:
-        raise ValueError(f"{path}: no image of that name beside it; add it or remove the .pts file")
+        raise ValueError(f"{path}: no image of that name beside it; add it or remove this file")
     return images[path.stem]
 
 

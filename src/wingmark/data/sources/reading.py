@@ -1,17 +1,26 @@
 """What the readers of annotations share: naming what is wrong and where, and leaving it out on request."""
 
+import io
+import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+
+from wingmark.types import Box
 
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".webp"})
+
+SHOWN = 10  # of the faces that were left out; `wingmark inspect` lists all
 
 _left_out: ContextVar[list[str] | None] = ContextVar("left_out", default=None)
 
@@ -44,6 +53,13 @@ def leaving_out() -> Iterator[list[str]]:
         _left_out.reset(token)
 
 
+def tell_left_out(what: str, left_out: list[str]) -> None:
+    """Count what was left out, and name the first of it."""
+    if left_out:
+        shown = [*left_out[:SHOWN], *([f"and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else [])]
+        log.warning("data.on_error skip: %d %s are left out:\n%s", len(left_out), what, "\n".join(shown))
+
+
 def missing_layout(source: str, root: Path, expected: str) -> FileNotFoundError:
     """The error for a root without the files that a source needs: what was expected, what is there, the way out."""
     found = sorted(os.listdir(root))[:8] if root.is_dir() else "no such folder"
@@ -64,6 +80,19 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
+def json_of(path: Path) -> object:
+    """The content of a JSON file; ValueError where it is damaged or cut off."""
+    try:
+        return json.loads(text_of(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a whole JSON file ({error}); unpack it again") from error
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
 def finite(fields: Sequence[str]) -> np.ndarray:
     """The numbers that are written in `fields`, float64; ValueError for one that is none or not finite."""
     numbers = np.array(fields, float)
@@ -73,12 +102,44 @@ def finite(fields: Sequence[str]) -> np.ndarray:
     return numbers
 
 
+def box_from_corners(x_min: float, y_min: float, x_max: float, y_max: float) -> Box:
+    """The box of an annotated rectangle; ValueError for one without area."""
+    if not (x_min < x_max and y_min < y_max):
+        raise ValueError(f"the rectangle {x_min:g} {y_min:g} {x_max:g} {y_max:g} (x_min y_min x_max y_max) has no area")
+    return Box.from_corners(x_min, y_min, x_max, y_max)
+
+
+def mat_module(name: str) -> ModuleType:
+    """`scipy.io` or `h5py`, which read MATLAB files and are installed with an extra; ImportError that names it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f"MATLAB files are read with {name}: pip install 'wingmark[mat]'") from error
+
+
+def mat_file(path: Path, *expected: str) -> dict:
+    """The variables of a MATLAB 5 file: dimensions of length 1 squeezed away, structs as objects with their fields.
+
+    Raises ValueError where the file is damaged or lacks a variable of `expected`, ImportError without scipy.
+    """
+    loadmat, content = mat_module("scipy.io").loadmat, path.read_bytes()
+    try:
+        variables = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)
+    except Exception as error:  # a damaged file ends in whatever the bytes make the parser do
+        raise ValueError(f"{path}: not a whole MATLAB 5 file ({error}); unpack it again") from error
+    missing = [name for name in expected if name not in variables]
+    if missing:
+        found = [name for name in variables if not name.startswith("__")]
+        raise ValueError(f"{path}: expected the variables {missing}, found {found}; unpack it again")
+    return variables
+
+
 def image_in(root: Path, name: str) -> Path:
     """The image that an annotation names by its path below `root`; ValueError where there is none."""
     path = Path(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"the image path {name!r} leaves the folder {root}")
-    if not (root / path).is_file():
+    if not os.path.isfile(root / path):  # unlike Path.is_file, of names that no file can have too
         raise ValueError(f"there is no image {root / path}")
     return root / path
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from wingmark.data.sources.derived import DerivedSource
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import eye_level_boxes
 from wingmark.types import Box, Face, name_faces
@@ -21,7 +22,7 @@ class FirstStage(NamedTuple):
     trained_on: set[str]
 
 
-class Refined(Source):
+class Refined(DerivedSource):
     """The faces of `source` with one more box, `refined`, for a second stage (Wing, CVPR 2018).
 
     It is the smallest box, turned with the eyes, around the landmarks that the first stage found: `predictions` is the
@@ -32,8 +33,8 @@ class Refined(Source):
     """
 
     def __init__(self, source: Source, predictions: str) -> None:
-        self.source, self.predictions = source, Path(predictions)
-        self.schema, self.published_counts = source.schema, source.published_counts
+        super().__init__(source)
+        self.predictions = Path(predictions)
 
     def faces(self, split: Split) -> list[Face]:
         faces = self.source.faces(split)
@@ -49,6 +50,7 @@ class Refined(Source):
         return [replace(face, boxes={**face.boxes, "refined": boxes[face.id]}) for face in faces]
 
     def check_splits(self, faces: dict[Split, list[Face]]) -> None:
+        super().check_splits(faces)
         for split in ("val", "test"):
             ids = [face.id for face in faces[split]]
             trained_on = np.array([face in self._first_stage.trained_on for face in ids])
@@ -91,9 +93,3 @@ class Refined(Source):
                 return ids, arrays["landmarks_image"].astype(np.float64), tags
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.predictions} is damaged or no predictions.npz of ours ({error})") from error
-
-    def image_version(self, face: Face) -> str:
-        return self.source.image_version(face)
-
-    def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
-        return self.source.read_image(face, reduce)

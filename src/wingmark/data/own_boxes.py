@@ -1,0 +1,56 @@
+"""Face boxes of one's own, from a detector for example, for any data set."""
+
+import csv
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from wingmark.data.sources.reading import box_from_corners, finite
+from wingmark.data.sources.source import Split
+from wingmark.types import Box, Face
+
+COLUMNS = ("id", "x_min", "y_min", "x_max", "y_max")
+
+
+def with_own_boxes(faces: dict[Split, list[Face]], path: Path) -> dict[Split, list[Face]]:
+    """The faces of all splits, with the box `file` where a csv file has a row for them.
+
+    The file has a header and the columns id, x_min, y_min, x_max and y_max, in pixels counted from 0. id is that of the
+    face, or the path of its image where it is the only face on it. A face without a row has no such box, which a
+    protocol with the box `file` then asks for. Raises FileNotFoundError, and ValueError (file, line).
+    """
+    boxes = _read(path)
+    everyone = [face for of_split in faces.values() for face in of_split]
+    alone = Counter(face.image for face in everyone)
+    ids = {face.id: face.id for face in everyone if face.id in boxes}
+    ids |= {f.id: image for f in everyone if alone[f.image] == 1 and (image := f.id.rpartition("#")[0]) in boxes}
+    if not ids:
+        raise ValueError(
+            f"{path} (data.boxes) has a box for none of {len(everyone)} faces; its ids are such as "
+            f"{next(iter(boxes), None)!r}, those of the faces such as {everyone[0].id if everyone else None!r}"
+        )
+
+    def with_box(face: Face) -> Face:
+        return replace(face, boxes={**face.boxes, "file": boxes[ids[face.id]]}) if face.id in ids else face
+
+    return {split: [with_box(face) for face in of_split] for split, of_split in faces.items()}
+
+
+def _read(path: Path) -> dict[str, Box]:
+    """The boxes by the id of their row."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; set data.boxes to a csv file of boxes, or to null")
+    boxes = {}
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.DictReader(file, skipinitialspace=True)
+        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}, line 1: the columns {missing} are missing; the header is {','.join(COLUMNS)}")
+        try:
+            for row in rows:
+                if row["id"] in boxes:
+                    raise ValueError(f"{row['id']!r} came before")
+                boxes[row["id"]] = box_from_corners(*finite([row[column] or "" for column in COLUMNS[1:]]).tolist())
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}, line {rows.line_num}: {error}; mend or remove it") from error
+    return boxes

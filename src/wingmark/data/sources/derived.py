@@ -1,0 +1,24 @@
+"""What sources made of another source have in common."""
+
+import numpy as np
+
+from wingmark.data.sources.source import Source, Split
+from wingmark.types import Face
+
+
+class DerivedSource(Source):
+    """The faces of another source, changed; their ids and images stay."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.schema = source.schema
+        self.published_counts, self.known_defects = source.published_counts, source.known_defects
+
+    def check_splits(self, faces: dict[Split, list[Face]]) -> None:
+        self.source.check_splits(faces)
+
+    def image_version(self, face: Face) -> str:
+        return self.source.image_version(face)
+
+    def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
+        return self.source.read_image(face, reduce)

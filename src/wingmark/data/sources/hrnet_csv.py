@@ -1,0 +1,103 @@
+"""The CSV lists of 300W, WFLW and AFLW that come with HRNet."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import wingmark.schema
+from wingmark.data.sources.reading import entry, finite, image_in, missing_layout
+from wingmark.data.sources.source import Source, Split
+from wingmark.types import Box, Face
+
+REGION = ("scale", "center_w", "center_h")
+
+
+class HRNetCSV(Source):
+    """Faces as HRNet for facial landmarks (Sun et al., High-Resolution Representations, 2019) lists them:
+
+        image_name,scale,center_w,center_h,original_0_x,original_0_y,original_1_x,...
+
+    `train`, `val` and `test` are the lists, relative to `root`; a split without one has no faces. `image_name` is
+    relative to the folder `images` of `root`. The box `hrnet` is the square of 200 * scale pixels around the center,
+    1.25 times as wide in published numbers: what the landmarks of 300W and WFLW span, and AFLW's face rectangle, which
+    is its box `dataset` as well, from a further column `box_size`.
+
+    first_pixel: 1 where coordinates count from 1, as in HRNet's test list of 300W, which copies the `.pts` files. Check
+        its training list against them: FaRL subtracts 2 from it.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        schema: str,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        images: str = "images",
+        first_pixel: Literal[0, 1] = 0,
+    ) -> None:
+        self.root, self.images, self.first_pixel = Path(root), images, first_pixel
+        self.lists = {"train": train, "val": val, "test": test}
+        self.schema = wingmark.schema.get(schema)
+        self._coordinates = [f"original_{i}_{axis}" for i in range(self.schema.num_landmarks) for axis in "xy"]
+
+    def faces(self, split: Split) -> list[Face]:
+        if self.lists[split] is None:
+            return []
+        path = self.root / self.lists[split]
+        if not path.is_file():
+            raise missing_layout("HRNetCSV", self.root, self.lists[split])
+        faces, counts = [], Counter()
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.reader(file)
+            try:
+                columns = self._columns(path, next(reader, []))
+                for row in filter(None, reader):
+                    with entry(f"{path}, line {reader.line_num}"):
+                        if len(row) != len(columns):
+                            raise ValueError(f"{len(row)} cells, the header has {len(columns)}")
+                        faces.append(self._face(dict(zip(columns, row, strict=True)), counts))
+            except csv.Error as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}; correct or remove it") from error
+        if not faces:
+            raise ValueError(f"{path}: no face below the header; choose another list")
+        return faces
+
+    def _columns(self, path: Path, header: list[str]) -> list[str]:
+        columns = [name.strip() for name in header]
+        expected = {"image_name", *REGION, *self._coordinates}
+        missing, unknown = expected - {*columns}, {*columns} - expected - {"box_size"}
+        if missing or unknown or len({*columns}) < len(columns):
+            raise ValueError(
+                f"{path}, line 1: expected image_name, {', '.join(REGION)} and {len(self._coordinates)} coordinates of "
+                f"schema {self.schema.name}, once each; missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}; "
+                "choose another schema or mend the header"
+            )
+        return columns
+
+    def _face(self, cells: dict[str, str], counts: Counter) -> Face:
+        name = (Path(self.images) / cells["image_name"].strip()).as_posix()
+        counts[name] += 1
+        landmarks = finite([cells[column] for column in self._coordinates]).reshape(-1, 2) - self.first_pixel
+        scale, *center = finite([cells[column] for column in REGION]).tolist()
+        center = np.array(center) - self.first_pixel
+        boxes = {"hrnet": square_box(center, 200 * scale)}
+        if "box_size" in cells:
+            boxes["dataset"] = square_box(center, finite([cells["box_size"]]).item())
+        return Face(
+            id=f"{name}#{counts[name] - 1}",
+            image=image_in(self.root, name),
+            landmarks_image=landmarks,
+            group=name,
+            boxes=boxes,
+        )
+
+
+def square_box(center: np.ndarray, side: float) -> Box:
+    """The square around a center (2,); ValueError where its side is not positive."""
+    if not side > 0:
+        raise ValueError(f"a box of {side:g} pixels has no area")
+    return Box(*center.tolist(), side, side)

@@ -1,0 +1,120 @@
+"""data.cache against other processes, crashes, full disks and folders that cannot be written."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wingmark.data import LandmarkDataModule
+from wingmark.data.regions import Regions
+from wingmark.data.sources import CSVFaces, SyntheticFaces
+from wingmark.protocol import get
+
+PROTOCOL = get("synthetic/inter-ocular/v1")
+
+
+def regions(count: int = 12) -> Regions:
+    source = SyntheticFaces(train=count, image_size=64)
+    return Regions(source, source.faces("train"), PROTOCOL, 32, 1.5)
+
+
+def build(folder: Path, delay: float = 0.0) -> None:
+    one = regions()
+    cut = one.cut
+    one.cut = lambda index: (time.sleep(delay), cut(index))[1]
+    one.keep_in(folder, num_workers=0)
+
+
+def same_as_uncached(folder: Path) -> None:
+    cached, plain = regions(), regions()
+    cached.keep_in(folder, num_workers=0)
+    for index in range(len(plain)):
+        assert (cached[index].pixels == plain[index].pixels).all()
+        assert (cached[index].to_image == plain[index].to_image).all()
+
+
+def test_two_processes_build_it_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=build, args=(tmp_path, 0.02)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == [regions().key()]
+    same_as_uncached(tmp_path)
+
+
+def test_a_killed_build_is_not_believed(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=build, args=(tmp_path, 0.5))
+    process.start()
+    while not list(tmp_path.glob(".*/pixels.bin")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (tmp_path / regions().key()).exists()
+    same_as_uncached(tmp_path)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wingmark.data.regions.os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device.*data\.cache") as error:
+        regions().keep_in(tmp_path, num_workers=0)
+    assert str(tmp_path) in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match=r"Permission denied.*data\.cache"):
+        regions().keep_in(tmp_path, num_workers=0)
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(OSError, match=r"data\.cache"):
+        regions().keep_in(tmp_path / "cache", num_workers=0)
+
+
+def test_a_read_only_cache_that_is_complete_is_read(tmp_path):
+    build(tmp_path)
+    tmp_path.chmod(0o500)
+    try:
+        same_as_uncached(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("damage", ["pixels.bin", "index.npz"])
+def test_a_damaged_cache_is_named(tmp_path, damage):
+    build(tmp_path)
+    file = tmp_path / regions().key() / damage
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"is damaged.*delete it") as error:
+        regions().keep_in(tmp_path, num_workers=0)
+    assert str(file.parent) in str(error.value)
+
+
+def test_a_changed_image_is_noticed(tmp_path):
+    (tmp_path / "faces.csv").write_text("image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4\na.png,20,20,40,20,30,30,22,40,38,40\n")
+
+    def crop(gray: int) -> np.ndarray:
+        if gray:
+            Image.new("RGB", (64, 64), (gray,) * 3).save(tmp_path / "a.png", compress_level=gray % 9)
+        source = CSVFaces(str(tmp_path), "faces.csv", "five")
+        data = LandmarkDataModule(source, "csv-tight/inter-ocular/v1", 32, num_workers=0, cache=str(tmp_path / "cache"))
+        return data.dataset("train")[0].image.numpy()
+
+    assert (crop(100) == 100).all() and (crop(0) == 100).all()
+    assert (crop(200) == 200).all()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
