@@ -204,10 +204,12 @@ def test_stretched_is_the_box_itself():
     assert corners(protocol.get("wflw-pipnet/inter-ocular/v1"), one) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("x", "divisor"), [(160.0, 250), (236.0, 240), (245.0, 220)])
-def test_contain_grows_until_all_landmarks_are_inside(x, divisor):
-    """With 250 the crop is 176 px wide, and its 440th of 450 pixels lies at x 234; with 240 at 238, with 220 at 246."""
+# A box of 100 x 100 px: 450 px are 168 px of the image at first, their middle 134.4; its 250th of 256 px lies at x 214.3,
+# the 440th of 450 px at x 230.4 with the divisor 250, at 233.7 with 240, at 241.4 with 220.
+@pytest.mark.parametrize(
+    ("x", "side"), [(214.2, 134.4), (214.4, 168.0), (230.3, 168.0), (230.5, 175.0), (241.3, 42000 / 220)]
+)
+def test_contain_grows_until_all_landmarks_are_inside(x, side):
     one = face([(150, 70), (x, 70)], dataset=Box(150, 70, 100, 100))
-    half = 200 * 1.1 * 200 / divisor / 2
     found = corners(protocol.get("wflw-awing-code/inter-ocular/v1"), one)
-    assert found == pytest.approx([150 - half, 70 - half, 150 + half, 70 + half])
+    assert found == pytest.approx([150 - side / 2, 70 - side / 2, 150 + side / 2, 70 + side / 2])

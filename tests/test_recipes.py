@@ -17,7 +17,7 @@ def recipe(name: str) -> dict:
 
 # Faces of WFLW in batches of 8 and 32, 300W in batches of 8, on one process and on several; and very few.
 @pytest.mark.parametrize("steps_per_epoch", [843, 210, 354, 88, 7, 1])
-@pytest.mark.parametrize("name", ["wflw_awing_hourglass4", "300w_awing_hourglass4"])
+@pytest.mark.parametrize("name", [f"{data}_awing_hourglass4" for data in ("wflw", "300w", "cofw", "aflw")])
 def test_adaptive_wing_changes_its_rate_at_the_first_step_of_epochs_80_and_160(name, steps_per_epoch):
     content = recipe(name)
     epochs, settings = content["trainer"]["max_epochs"], content["model"]["schedule"]["init_args"]
@@ -28,11 +28,20 @@ def test_adaptive_wing_changes_its_rate_at_the_first_step_of_epochs_80_and_160(n
     assert optimizer.param_groups[0]["lr"] == 1e-4 and 1e-4 * factor(epochs * steps_per_epoch) == pytest.approx(1e-6)
 
 
-def test_adaptive_wing_on_300w_and_wflw_differs_in_the_data_alone():
-    wflw, w300 = recipe("wflw_awing_hourglass4"), recipe("300w_awing_hourglass4")
+@pytest.mark.parametrize("data", ["wflw", "cofw", "aflw"])
+def test_adaptive_wing_differs_in_the_data_alone(data):
+    other, w300 = recipe(f"{data}_awing_hourglass4"), recipe("300w_awing_hourglass4")
     for own in ("source", "protocol"):
-        assert wflw["data"].pop(own) != w300["data"].pop(own)
-    assert wflw == w300
+        assert other["data"].pop(own) != w300["data"].pop(own)
+    assert other == w300
+
+
+@pytest.mark.parametrize("data", ["cofw", "aflw"])
+def test_wing_differs_in_the_data_alone(data):
+    other, w300 = recipe(f"{data}_wing_cnn6"), recipe("300w_wing_cnn6")
+    for own in ("source", "protocol"):
+        assert other["data"].pop(own) != w300["data"].pop(own)
+    assert other == w300
 
 
 @pytest.mark.parametrize(

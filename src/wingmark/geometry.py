@@ -29,16 +29,24 @@ def outwards(box: Box) -> Box:
 
 
 def containing(box: Box, landmarks: np.ndarray) -> Box:
-    """The crop of the published code of Adaptive Wing: a square of 200 (width + height) / 250 of the box enlarged by a
-    tenth, where 250 shrinks in steps of 10 until all landmarks (N, 2) lie within 10 to 440 of 450 pixels.
+    """The crop of the published code of Adaptive Wing, which looks at the true landmarks (N, 2).
+
+    A square of 200 (width + height) / 250 of the box enlarged by 5 % is cut, 450 px wide; 250 shrinks in steps of 10
+    until all landmarks lie within 10 to 440 px. The crop is its middle, 360 px wide, or all of it where a landmark
+    lies outside 5 to 250 of the 256 px that the middle is resized to.
     """
+
+    def places(side: float, size: int) -> np.ndarray:
+        return apply(invert(crop_to_image(Box(box.x, box.y, side, side), size)), landmarks)
+
     for divisor in range(250, 0, -10):
-        side = 200 * 1.1 * (box.width + box.height) / divisor
-        crop = Box(box.x, box.y, side, side)
-        places = apply(invert(crop_to_image(crop, 450)), landmarks)
-        if places.min() >= 10 and places.max() <= 440:
+        side = 200 * 1.05 * (box.width + box.height) / divisor
+        seen = places(side, 450)
+        if seen.min() >= 10 and seen.max() <= 440:
             break
-    return crop
+    middle = places(0.8 * side, 256)
+    side *= 0.8 if middle.min() >= 5 and middle.max() <= 250 else 1.0
+    return Box(box.x, box.y, side, side)
 
 
 def crop_to_image(
