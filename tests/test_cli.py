@@ -123,7 +123,7 @@ def test_faces_that_were_trained_on_are_no_test(recipe, tmp_path):
     said = refusal("test", "--run", "runs/a")
     assert "SyntheticFaces has no test faces; train with data.holdout.test" in said
     said = refusal("test", "--run", "runs/a", "--data.holdout.test", "0.2")
-    assert "5 of 5 test faces were among those that this checkpoint was trained on or chosen by, such as train/" in said
+    assert "8 of 8 test faces were among those that this checkpoint was trained on or chosen by, such as train/" in said
 
 
 def test_faces_that_chose_the_checkpoint_are_no_test(recipe):

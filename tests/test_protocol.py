@@ -204,8 +204,8 @@ def test_stretched_is_the_box_itself():
     assert corners(protocol.get("wflw-pipnet/inter-ocular/v1"), one) == pytest.approx(expected)
 
 
-# A box of 100 x 100 px: 450 px are 168 px of the image at first, their middle 134.4; its 250th of 256 px lies at x 214.3,
-# the 440th of 450 px at x 230.4 with the divisor 250, at 233.7 with 240, at 241.4 with 220.
+# A box of 100 x 100 px: 450 px are 168 px of the image at first, their middle 134.4; its 250th of 256 px lies at x
+# 214.3, the 440th of 450 px at x 230.4 with the divisor 250, at 233.7 with 240, at 241.4 with 220.
 @pytest.mark.parametrize(
     ("x", "side"), [(214.2, 134.4), (214.4, 168.0), (230.3, 168.0), (230.5, 175.0), (241.3, 42000 / 220)]
 )

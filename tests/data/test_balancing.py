@@ -114,8 +114,10 @@ def test_auto_finds_yaw_among_larger_movements(name, distractor):
 def test_auto_finds_the_yaw_of_drawn_faces(name):
     source = SyntheticFaces(name, train=200)
     poses = PoseBalancing().poses(source.faces("train"), source.schema, TIGHT)
-    heads, _, _ = source._draw([source._generator("train", index) for index in range(200)])
-    assert np.corrcoef(poses.pose, heads.yaw[:, 0])[0, 1] > 0.98
+    heads, *_ = source._draw("train", range(200))
+    assert (
+        np.corrcoef(poses.pose, heads.yaw[:, 0])[0, 1] > 0.97
+    )  # of angles, to 75 degrees; a shape goes with their sine
     nose = 30 if name == "ibug68" else 54
     sides = poses.components[poses.axis - 1][[0, source.schema.flip[0]], 0].mean()
     assert poses.components[poses.axis - 1][nose, 0] > sides + 0.05  # to the right of the image

@@ -14,31 +14,35 @@ import numpy as np
 Number = float | np.ndarray
 Curve = tuple[np.ndarray, np.ndarray]  # x and y (..., n)
 
-DISTANCE = 9.0  # of the camera, in units
-
 
 class Head(NamedTuple):
-    """What makes a face. The defaults are the neutral mean face, seen from the front."""
+    """What makes a face. The defaults are the neutral mean face, seen from the front.
+
+    The means are about those of adults, set by eye until the mean landmarks came close to those of 300W: 63 mm between
+    the pupils, 48 mm from the root of the nose to its base, 20 mm on to the line of the lips and 44 mm on to the chin,
+    a mouth of 52 mm. Landmarks lie where annotators put them: inside the corners of the eyes, on the upper edge of the
+    brows, at the cheek before the ear.
+    """
 
     # shape
-    half_width: Number = 0.70  # at the eyes
-    chin: Number = 1.14
-    skull: Number = 1.10
+    half_width: Number = 0.74  # at the eyes
+    chin: Number = 1.08
+    skull: Number = 1.12
     jaw: Number = 2.15  # exponent of the lower outline: 1.8 is pointed, 2.6 square
-    eye_x: Number = 0.318
-    eye_half_width: Number = 0.150
-    eye_half_height: Number = 0.056
-    eye_slant: Number = 0.012
-    brow_y: Number = -0.215
-    brow_thickness: Number = 0.062
-    brow_arch: Number = 0.045
+    eye_x: Number = 0.316
+    eye_half_width: Number = 0.130
+    eye_half_height: Number = 0.048
+    eye_slant: Number = 0.008
+    brow_y: Number = -0.158
+    brow_thickness: Number = 0.050
+    brow_arch: Number = 0.065
     brow_slant: Number = 0.0  # inner ends down
-    nose_length: Number = 0.49
-    nose_half_width: Number = 0.165
-    nose_height: Number = 0.24
-    mouth_y: Number = 0.735
-    mouth_half_width: Number = 0.25
-    upper_lip: Number = 0.062
+    nose_length: Number = 0.455
+    nose_half_width: Number = 0.162
+    nose_height: Number = 0.23
+    mouth_y: Number = 0.645
+    mouth_half_width: Number = 0.262
+    upper_lip: Number = 0.060
     lower_lip: Number = 0.085
     # expression
     mouth_gap: Number = 0.0  # between the lips
@@ -54,10 +58,14 @@ class Head(NamedTuple):
     yaw: Number = 0.0
     pitch: Number = 0.0
     roll: Number = 0.0
-    # place in the picture, in sides of the picture from its middle; scale is sides per unit
+    # the camera: its distance in units; place in the picture, in its sides from its middle; scale is sides per unit
+    distance: Number = 14.0
     center_x: Number = 0.0
     center_y: Number = 0.0
     scale: Number = 0.37
+
+
+TIP = 0.115  # of the nose, above its base
 
 
 def lowest(head: Head):
@@ -79,7 +87,7 @@ def half_width(head: Head, y):
 def depth(head: Head, y):
     """z of the outline and z of the middle of the bare relief at height y."""
     down, up = np.clip(y / lowest(head), 0, 1), np.clip(-y / head.skull, 0, 1)
-    return 0.8 * down**2.5, 0.9 * np.sqrt(1 - up**2.4) - 0.02 * down
+    return 0.8 * down**2.5, 0.9 * np.sqrt(1 - up**2.4) - 0.1 * down**6
 
 
 def relief(head: Head, x, y):
@@ -87,7 +95,7 @@ def relief(head: Head, x, y):
     back, front = depth(head, y)
     across = np.clip(x / np.maximum(half_width(head, y), 1e-6), -1, 1)
     z = back + (front - back) * np.sqrt(1 - across**2)
-    mouth, under, tip = head.mouth_y, head.mouth_y + head.mouth_gap, head.nose_length - 0.07
+    mouth, under, tip = head.mouth_y, head.mouth_y + head.mouth_gap, head.nose_length - TIP
     bumps = [  # height, place (on both sides) and size
         (-0.10, 0.8 * head.eye_x, -0.01, 0.15, 0.10),  # eye sockets
         (0.05, head.eye_x, 0.0, 0.12, 0.075),  # eyeballs
@@ -98,13 +106,13 @@ def relief(head: Head, x, y):
         (0.045, 0.0, under + 0.045, 0.16, 0.04),
         (-0.03, 0.0, under + 0.14, 0.15, 0.04),
         (0.06, 0.0, lowest(head) - 0.1, 0.16, 0.10),  # chin
-        (0.09, 0.72 * head.nose_half_width, tip + 0.01, 0.055, 0.06),  # nostrils
+        (0.09, 0.72 * head.nose_half_width, tip + 0.03, 0.055, 0.06),  # nostrils
     ]
     side = np.abs(x)
     for bump, bump_x, bump_y, size_x, size_y in bumps:
         z = z + bump * np.exp(-(((side - bump_x) / size_x) ** 2) - ((y - bump_y) / size_y) ** 2)
     along = np.clip((y + 0.06) / (tip + 0.06), 0, 1)
-    ridge = head.nose_height * along**1.2 * np.where(y > tip, np.exp(-(((y - tip) / 0.065) ** 2)), 1.0)
+    ridge = head.nose_height * along**1.2 * np.where(y > tip, np.exp(-(((y - tip) / 0.08) ** 2)), 1.0)
     return z + ridge * np.exp(-((side / (0.07 + 0.035 * along)) ** 2))
 
 
@@ -119,7 +127,7 @@ def rotate(head: Head, x, y, z):
 
 def place(head: Head, x, y, z):
     """Perspective: rotated points to positions (..., 2) in sides of the picture from its middle."""
-    scale = head.scale * DISTANCE / (DISTANCE - z)
+    scale = head.scale * head.distance / (head.distance - z)
     return np.stack(np.broadcast_arrays(head.center_x + scale * x, head.center_y + scale * y), axis=-1)
 
 
@@ -149,7 +157,7 @@ def _eye(head: Head, lid) -> Curve:
 def _brow(head: Head, raised) -> Curve:
     """33 points around the right brow: outer tip, upper edge, inner end, lower edge."""
     t = np.linspace(0, 1, 17)
-    x = -head.eye_x - 0.215 + 0.40 * t
+    x = -head.eye_x - 0.268 + 0.46 * t
     hump = head.brow_arch * (np.sin(np.pi * t**0.75) - 0.3 * (1 - t) - 0.3 * t**2)
     middle = head.brow_y - raised - hump + head.brow_slant * (2 * t - 1)
     half = 0.5 * head.brow_thickness * np.sin(0.5 * np.pi * np.minimum(1, 1.5 * t)) * (1 - 0.15 * t)
@@ -173,11 +181,13 @@ def _lip_ring(head: Head, half_width, t, above, below) -> Curve:
 def _lips(head: Head) -> tuple[Curve, Curve]:
     """24 points around the outer and 16 around the inner lip line, from the right corner over the upper lip."""
     t = np.linspace(-1, 1, 13)
+    t = t * np.abs(t) ** 0.25  # annotators crowd around the middle, more so on the inner line
     arc = (1 - t**2) ** 0.75
     bow = arc * (1 + 0.1 * t**2) - 0.22 * np.exp(-((t / 0.18) ** 2))
     below = (head.lower_lip + 0.85 * head.mouth_gap) * arc
     outer = _lip_ring(head, head.mouth_half_width, t, head.upper_lip * bow + 0.15 * head.mouth_gap * arc, below)
     t = np.linspace(-1, 1, 9)
+    t = t * np.abs(t) ** 0.6
     gap = head.mouth_gap * (1 - t**2) ** 0.75
     return outer, _lip_ring(head, 0.86 * head.mouth_half_width, t, 0.15 * gap, 0.85 * gap)
 
@@ -193,13 +203,8 @@ def _equal_parts(count: int) -> np.ndarray:
 _JAW_ANGLES = _equal_parts(16)
 
 
-def _jaw(head: Head) -> Curve:
-    """33 points (x, y) of the jaw from the right ear over the chin to the left ear.
-
-    They lie on the outline of the face. Where the head turns it away, the contour of the cheek at the same height
-    takes its place, as the annotators of 300-W and WFLW do.
-    """
-    y = lowest(head) * np.sin(_JAW_ANGLES)
+def cheeks(head: Head, y) -> tuple[np.ndarray, np.ndarray]:
+    """x of the right and left end of what is seen at height y: the outline, or the contour of a cheek turned away."""
     width = half_width(head, y)
     back, front = depth(head, y)
 
@@ -207,7 +212,13 @@ def _jaw(head: Head) -> Curve:
         along, across = width * np.cos(turn), (front - back) * np.maximum(np.sin(turn), 0)
         return width * along / np.maximum(np.hypot(along, across), 1e-9)
 
-    right, left = -contour(-head.yaw), contour(head.yaw)
+    return -contour(-head.yaw), contour(head.yaw)
+
+
+def _jaw(head: Head) -> Curve:
+    """33 points (x, y) of the jaw from the right ear over the chin to the left ear, on the ends of what is seen."""
+    y = lowest(head) * np.sin(_JAW_ANGLES)
+    right, left = cheeks(head, y)
     y = np.broadcast_to(y, right.shape)
     back_up = slice(-2, None, -1)
     return np.concatenate([right, left[..., back_up]], -1), np.concatenate([y, y[..., back_up]], -1)
@@ -217,8 +228,8 @@ def curves(head: Head) -> dict[str, Curve]:
     """The drawn curves by name, in the frontal plane."""
     outer, inner = _lips(head)
     right_eye, left_eye = _eye(head, head.lid_right), _mirror(_eye(head, head.lid_left), 12)
-    down = np.linspace(0, 1, 4) * (head.nose_length - 0.07)
-    base_y = head.nose_length + np.array([-0.03, 0.0, 0.012, 0.0, -0.03])
+    down = np.linspace(0, 1, 4) * (head.nose_length - TIP + 0.015) - 0.015
+    base_y = head.nose_length + np.array([-0.04, -0.012, 0.006, -0.012, -0.04])
     base_x = head.nose_half_width * np.array([-0.85, -0.42, 0.0, 0.42, 0.85])
     pupil_x = np.array([-1.0, 1.0]) * head.eye_x + head.gaze_x
     return {
@@ -263,8 +274,13 @@ LAYOUTS = {
 
 
 def landmarks(head: Head, schema: str) -> np.ndarray:
-    """Landmarks (..., K, 2) in the schema's order, in sides of the picture from its middle."""
+    """Landmarks (..., K, 2) in the schema's order, in sides of the picture from its middle.
+
+    What the head turns away lies on the contour of the cheek at the same height, where the annotators of 300W and WFLW
+    put it.
+    """
     drawn = curves(head)
     parts = [(drawn[name][0][..., part], drawn[name][1][..., part]) for name, part in LAYOUTS[schema].items()]
     x, y = (np.concatenate(axis, -1) for axis in zip(*parts, strict=True))
+    x = np.clip(x, *cheeks(head, y))
     return project(head, x, y, relief(head, x, y))

@@ -7,12 +7,17 @@ larger than the picture, far points first. Simple outlines make what is behind a
 import cv2
 import numpy as np
 
+from wingmark.data.sources.face_camera import photograph
+from wingmark.data.sources.face_cover import Occluder, paint_glasses, paint_occluder
+from wingmark.data.sources.face_hair import hairline, paint_locks
+from wingmark.data.sources.face_light import Light
 from wingmark.data.sources.face_model import Head, curves, half_width, height, place, relief, rotate
-from wingmark.data.sources.face_paint import AROUND, GRID, Paint, complexion, hairline, mix, paint_face
-from wingmark.data.sources.face_scene import Light, Occluder, background, paint_behind, paint_occluder
+from wingmark.data.sources.face_paint import AROUND, GRID, complexion, paint_face
+from wingmark.data.sources.face_person import Paint
+from wingmark.data.sources.face_scene import background, paint_behind
 from wingmark.geometry import fractions_to_pixels
 
-SUPERSAMPLING = 1.5
+SUPERSAMPLING = 1.3
 
 
 def surface(head: Head, paint: Paint, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -41,14 +46,30 @@ def shade(position: np.ndarray, tint: np.ndarray, light: Light, rng: np.random.G
         return (nx * direction[0] + ny * direction[1] + nz * direction[2]) / length
 
     lit = np.maximum((facing(light.direction) + 0.15) / 1.15, 0)
+    lit = lit * (1 - light.shadow * cast_shadow(position, light.direction))
     halfway = light.direction + (0, 0, 1)
     gloss = np.maximum(facing((halfway / np.linalg.norm(halfway)).astype(np.float32)), 0) ** 24
     z = position[..., 2]
     hollow = 8 * np.clip(cv2.GaussianBlur(z, (0, 0), 2.5) - z, 0, 0.05)
-    bright = (light.ambient + light.diffuse * lit) * (1 - hollow) + 0.15 * light.diffuse * gloss
+    ambient = light.ambient * (1 - light.below * ny / length)
+    bright = (ambient + light.diffuse * lit + light.fill * np.maximum(facing(light.back), 0)) * (1 - hollow)
+    bright = bright + light.gloss * light.diffuse * gloss
     bright = bright * (1 + 0.012 * rng.standard_normal(GRID, np.float32))
     colored = 128 * tint * light.color * np.stack([bright**0.94, bright, bright**1.06], -1)
     return np.dstack([np.clip(colored, 0, 255), np.full(GRID, 128)]).astype(np.uint8)
+
+
+def cast_shadow(position: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How much (*GRID,), 0 to 1, each point is in the shadow of others: a depth map seen from the light decides."""
+    across = np.cross(direction, (0, 1, 0)).astype(np.float32)
+    across /= np.linalg.norm(across)
+    axes = np.stack([across, np.cross(direction, across).astype(np.float32), direction])
+    u, v, near = (position.reshape(-1, 3) @ axes.T).T
+    cells = np.clip((48 + 24 * u).astype(np.int32), 0, 95) * 96 + np.clip((48 + 24 * v).astype(np.int32), 0, 95)
+    nearest = np.full(96 * 96, -9, np.float32)
+    np.maximum.at(nearest, cells, near)
+    hidden = (nearest[cells] - near > 0.12).astype(np.float32).reshape(GRID)
+    return cv2.blur(hidden, (5, 5))
 
 
 def drop(canvas: np.ndarray, head: Head, position: np.ndarray, skin: np.ndarray) -> None:
@@ -95,27 +116,29 @@ def lay_over(canvas: np.ndarray, layer: np.ndarray) -> None:
 def render(
     head: Head,
     size: int,
+    paint: Paint,
     rng: np.random.Generator,
     *,
     hard_light: bool = False,
-    makeup: bool = False,
     blurred: bool = False,
     occluder: Occluder | None = None,
 ) -> np.ndarray:
     """The picture (size, size, 3) uint8 RGB of a head."""
-    paint, light, side = mix(rng, makeup), Light(rng, hard_light), round(SUPERSAMPLING * size)
+    light, side = Light(rng, hard_light, paint.skin), round(SUPERSAMPLING * size)
     canvas = cv2.cvtColor(background(side, rng), cv2.COLOR_RGB2RGBA)
     drawn = curves(head)
     paint_behind(canvas, head, drawn["jaw"], paint, light, rng)
-    skin = paint_face(head, drawn, head.scale * side, paint, makeup, rng)
+    skin = paint_face(head, drawn, head.scale * side, paint, rng)
     position, tint = surface(head, paint, rng)
     brightness = cv2.resize(shade(position, tint, light, rng), skin.shape[1::-1])
     layer = np.zeros((side + 2, side + 2, 4), np.uint8)
     drop(layer, head, position, cv2.multiply(skin, brightness, scale=1 / 128))
     lay_over(canvas, mend(layer)[1:-1, 1:-1])
+    if paint.glasses and not (occluder and occluder.kind == "sunglasses"):
+        paint_glasses(canvas, head, light, rng)
+    if paint.style.front:
+        paint_locks(canvas, head, paint, light, rng)
     if occluder:
-        paint_occluder(canvas, occluder, light, rng)
+        paint_occluder(canvas, occluder, paint.skin, light, rng)
     picture = cv2.cvtColor(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1.3, 2.4) if blurred else rng.uniform(0.3, 0.6))
-    grain = np.frombuffer(rng.bytes(picture.size), np.uint8).reshape(picture.shape) & 7
-    return cv2.subtract(cv2.add(picture, grain), np.full_like(picture, 3))
+    return photograph(picture, rng, blurred)

@@ -5,6 +5,7 @@ drawn when it is asked for (`face_render`).
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -12,98 +13,17 @@ from typing import Literal
 import numpy as np
 
 from wingmark import schema as schemas
+from wingmark.data.sources.face_cover import Occluder, make_occluder
 from wingmark.data.sources.face_model import LAYOUTS, Head, landmarks
+from wingmark.data.sources.face_person import make_up, mix
+from wingmark.data.sources.face_population import TAG_RATES, Draws, draw_expressions, draw_people, draw_poses
 from wingmark.data.sources.face_render import render
-from wingmark.data.sources.face_scene import Occluder, make_occluder
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.geometry import fractions_to_pixels, shrink, tight_box
 from wingmark.types import Box, Face
 
-# How much the measures of a head differ from person to person: standard deviations, in units of `face_model`.
-SPREAD = {
-    "half_width": 0.035,
-    "chin": 0.05,
-    "skull": 0.03,
-    "jaw": 0.2,
-    "eye_x": 0.014,
-    "eye_half_width": 0.010,
-    "eye_half_height": 0.009,
-    "eye_slant": 0.012,
-    "brow_y": 0.018,
-    "brow_thickness": 0.013,
-    "brow_arch": 0.018,
-    "brow_slant": 0.012,
-    "nose_length": 0.028,
-    "nose_half_width": 0.018,
-    "nose_height": 0.035,
-    "mouth_y": 0.018,
-    "mouth_half_width": 0.020,
-    "upper_lip": 0.013,
-    "lower_lip": 0.015,
-}
-# How many faces carry each tag; a face can carry several.
-TAG_RATES = {"pose": 0.15, "expression": 0.25, "illumination": 0.12, "make-up": 0.12, "occlusion": 0.15, "blur": 0.10}
-
-
-class Draws:
-    """The random numbers of N faces, handed out column by column, (N, 1) each."""
-
-    def __init__(self, generators: list[np.random.Generator]):
-        self._normal = iter(np.stack([g.standard_normal(40) for g in generators]).clip(-2.5, 2.5).T[..., None])
-        self._uniform = iter(np.stack([g.random(40) for g in generators]).T[..., None])
-
-    def normal(self) -> np.ndarray:
-        """Standard normal numbers, cut at 2.5."""
-        return next(self._normal)
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        return low + (high - low) * next(self._uniform)
-
-    def sign(self) -> np.ndarray:
-        return np.where(next(self._uniform) < 0.5, -1.0, 1.0)
-
-
-def draw_expression(draws: Draws, strong: np.ndarray) -> dict[str, np.ndarray]:
-    """Fields of `Head`. A strong expression is one of: open mouth, laugh, closed eyes, wink, frown, surprise."""
-    kind = np.where(strong, np.floor(draws.uniform(0, 6)), -1)
-    amount, left = draws.uniform(), draws.sign() > 0
-    opened, laugh, closed, wink, frown, surprise = (kind == k for k in range(6))
-    gap = np.where(draws.uniform() < 0.2, draws.uniform(0.02, 0.05), 0.0)
-    gap = np.where(opened | surprise, 0.12 + 0.15 * amount, np.where(laugh, 0.05 + 0.08 * amount, gap))
-    smile = np.where(laugh, 0.9 + 0.4 * amount, np.where(frown, -0.8, 0.25 + 0.25 * draws.normal()))
-    lopsided = 0.12 * draws.normal()
-    raised = np.where(surprise, 0.08, np.where(frown, -0.045, 0.012 * draws.normal()))
-    raised_more = 0.008 * draws.normal()
-    lid = np.where(surprise, 1.3, np.where(laugh, 0.75, 1 + 0.08 * draws.normal()))
-    return {
-        "mouth_gap": gap,
-        "smile_right": smile + lopsided,
-        "smile_left": smile - lopsided,
-        "brow_raise_right": raised + raised_more,
-        "brow_raise_left": raised - raised_more,
-        "lid_right": np.where(closed | (wink & ~left), 0.05, lid),
-        "lid_left": np.where(closed | (wink & left), 0.05, lid),
-        "gaze_x": 0.02 * draws.normal(),
-        "gaze_y": 0.006 * draws.normal(),
-    }
-
-
-def draw_heads(draws: Draws, turned: np.ndarray, expressive: np.ndarray) -> Head:
-    """N heads, some turned far to the side, some with a strong expression."""
-    mean = Head()
-    shape = {name: getattr(mean, name) + sigma * draws.normal() for name, sigma in SPREAD.items()}
-    expression = draw_expression(draws, expressive)
-    large, small = draws.sign() * draws.uniform(25, 45), 9 * draws.normal()
-    return mean._replace(
-        **shape,
-        **expression,
-        yaw=np.deg2rad(np.where(turned, large, small)),
-        pitch=np.deg2rad(7 * draws.normal()),
-        roll=np.deg2rad(7 * draws.normal()),
-        center_x=draws.uniform(-0.08, 0.08),
-        center_y=draws.uniform(-0.06, 0.08),
-        scale=draws.uniform(0.33, 0.42),
-    )
+PICTURES = 4  # of one person, one after the other
+STREAMS = ("person", "paint", "pose", "picture", "occluder")  # of random numbers, each for a use of its own
 
 
 def detector_box(box: Box, draws: np.ndarray) -> Box:
@@ -114,16 +34,18 @@ def detector_box(box: Box, draws: np.ndarray) -> Box:
 
 
 class SyntheticFaces(Source):
-    """Faces made of numbers: same seed, same faces, on every machine; no face is in two splits.
+    """Faces made of numbers: same seed, same faces, on every machine; no person is in two splits.
 
     schema: `ibug68` or `wflw98`, both read from the same geometry.
     train, val, test: how many faces each split has.
     image_size: side of the square pictures in pixels. Landmarks scale with it.
     seed: other faces for another seed.
 
-    Tags say what was drawn: `pose` (yaw of 25 degrees or more), `expression`, `illumination` (hard or dark light),
-    `make-up`, `occlusion`, `blur`. `occluded` marks the landmarks behind the occluder. The box `dataset` is the
-    tight one with a detector's inaccuracy.
+    Four pictures in a row show one person, who is their `group`: the same shape, colors and hair, with another
+    expression, pose, light and place. Tags are those of WFLW and say what was drawn: `pose` (yaw of 25 degrees or
+    more), `expression` (more than a smile), `illumination` (hard light), `make-up`, `occlusion` (sunglasses, a mask, a
+    hand, a card), `blur` (of focus or motion). `occluded` marks the landmarks behind the occluder; hair and clear
+    glasses do not count. The box `dataset` is the tight one with a detector's inaccuracy.
     """
 
     def __init__(
@@ -151,7 +73,7 @@ class SyntheticFaces(Source):
             raise ValueError(f"SyntheticFaces has the splits {', '.join(SPLITS)}, not {split!r}")
         if not self.counts[split]:
             return []
-        heads, jitter, tags = self._draw([self._generator(split, index) for index in range(self.counts[split])])
+        heads, _, jitter, tags = self._draw(split, range(self.counts[split]))
         fractions = landmarks(heads, self.schema.name)
         return [
             self._face(split, index, heads, fractions[index], jitter[index], tags[index])
@@ -169,7 +91,7 @@ class SyntheticFaces(Source):
             image=Path(name),
             landmarks_image=points,
             occluded=covered,
-            group=name,
+            group=f"{split}/person{index // PICTURES:06d}",
             boxes={"dataset": detector_box(tight_box(points), jitter)},
             tags=tags,
         )
@@ -181,34 +103,37 @@ class SyntheticFaces(Source):
     def read_image(self, face: Face, reduce: int = 1) -> np.ndarray:
         """Draw the face that the id names: (image_size, image_size, 3) uint8 RGB, in blocks of `reduce` pixels."""
         split, number = face.id.removesuffix("#0").split("/")
-        generator = self._generator(split, int(number))
-        heads, _, tags = self._draw([generator])
-        head = _one(heads, 0)
+        index = int(number)
+        heads, feminine, _, (tags,) = self._draw(split, [index])
+        head, generator = _one(heads, 0), self._generator(split, index, "picture")
+        paint = mix(self._generator(split, index // PICTURES, "paint"), bool(feminine[0, 0]))
         image = render(
             head,
             self.image_size,
+            make_up(paint, generator) if "make-up" in tags else paint,
             generator,
-            hard_light="illumination" in tags[0],
-            makeup="make-up" in tags[0],
-            blurred="blur" in tags[0],
-            occluder=self._occluder(split, int(number), head) if "occlusion" in tags[0] else None,
+            hard_light="illumination" in tags,
+            blurred="blur" in tags,
+            occluder=self._occluder(split, index, head) if "occlusion" in tags else None,
         )
         return shrink(image, reduce)[0]
 
-    def _generator(self, split: Split, index: int, stream: int = 0) -> np.random.Generator:
-        return np.random.default_rng([self.seed, SPLITS.index(split), index, stream])
+    def _generator(self, split: Split, number: int, use: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLITS.index(split), number, STREAMS.index(use)])
 
     def _occluder(self, split: Split, index: int, head: Head) -> Occluder:
-        return make_occluder(head, self._generator(split, index, stream=1))
+        return make_occluder(head, self._generator(split, index, "occluder"))
 
-    @staticmethod
-    def _draw(generators: list[np.random.Generator]) -> tuple[Head, np.ndarray, list[frozenset[str]]]:
-        """The heads, four normal numbers for the box (N, 4), and the tags of N faces."""
-        draws = Draws(generators)
-        carried = {tag: draws.uniform() < rate for tag, rate in TAG_RATES.items()}
-        heads = draw_heads(draws, carried["pose"], carried["expression"])
-        tags = [frozenset(tag for tag in TAG_RATES if carried[tag][i, 0]) for i in range(len(generators))]
-        return heads, np.hstack([draws.normal() for _ in range(4)]), tags
+    def _draw(self, split: Split, indices: Sequence[int]) -> tuple[Head, np.ndarray, np.ndarray, list]:
+        """The heads of N faces, who is a woman (N, 1), four normal numbers for the box (N, 4), and the tags."""
+        persons = Draws([self._generator(split, index // PICTURES, "person") for index in indices])
+        pictures = Draws([self._generator(split, index, "pose") for index in indices])
+        people, feminine = draw_people(persons), persons.uniform() < 0.5
+        carried = {tag: pictures.uniform() < rate for tag, rate in TAG_RATES.items()}
+        carried["make-up"] = feminine & (pictures.uniform() < 2 * TAG_RATES["make-up"])
+        heads = draw_poses(pictures, draw_expressions(pictures, people, carried["expression"]), carried["pose"])
+        tags = [frozenset(tag for tag in TAG_RATES if carried[tag][i, 0]) for i in range(len(indices))]
+        return heads, feminine, np.hstack([pictures.normal() for _ in range(4)]), tags
 
 
 @cache
