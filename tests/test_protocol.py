@@ -74,7 +74,12 @@ def test_tight_box_ignores_what_is_not_valid():
         ),
         (lambda: Protocol("p", crop="round"), "crop must be one of square, outwards, stretched, contain, got 'round'"),
         (lambda: Protocol("p", divide_by="some"), "divide_by must be one of valid, all, got 'some'"),
-        (lambda: protocol.get("wflw"), r"neither built in \(wflw/inter-ocular/v1, wflw-tight"),
+        (lambda: protocol.get("wflw"), r"neither built in \(wflw/inter-ocular/v1\) nor"),
+        (lambda: protocol.get("300w-hrn"), r"neither built in \(300w-hrnet/inter-ocular/v1\) nor"),
+        (
+            lambda: protocol.get("300w/inter-ocular/v1").check(FIVE),
+            "300w/inter-ocular/v1 is one of ibug68, but the landmarks are five; choose another data.protocol",
+        ),
         (lambda: protocol.get("mine"), r"neither built in \(synthetic/inter-ocular/v1, 300w"),
         (
             lambda: Protocol("p", normalizer="dataset_size").normalizers_of([face(POINTS)], FIVE),
@@ -127,6 +132,7 @@ def test_digest_changes_with_the_content_alone():
         Protocol("a", crop="stretched"),
         Protocol("a", divide_by="all"),
     ]
+    assert Protocol("a", schema="ibug68").digest == one.digest  # whose landmarks they are is no rule of counting
     assert len({one.digest, *(other.digest for other in others)}) == 10
     assert Protocol("a", margin=2).digest == Protocol("a", margin=2.0).digest
 

@@ -71,6 +71,11 @@ def _check(first: LandmarkModule, second: LandmarkModule) -> None:
             f"the first stage finds the landmarks of schema {first.schema.name}, the second those of "
             f"{second.schema.name}; train both on one markup"
         )
+    if {first.protocol.crop, second.protocol.crop} != {"square"}:
+        raise ValueError(
+            f"a cascade cuts square crops; protocols {first.protocol.name} ({first.protocol.crop}) and "
+            f"{second.protocol.name} ({second.protocol.crop}) are not both square: train the stages with others"
+        )
     if first.protocol.box == "refined":
         raise ValueError(
             "the first stage was trained on boxes that another stage made: wingmark cascade FIRST SECOND takes the one "

@@ -22,7 +22,9 @@ def tight_box(landmarks: np.ndarray) -> Box:
 
 
 def outwards(box: Box) -> Box:
-    """The box with its corners moved outwards to whole pixels."""
+    """The upright box with its corners moved outwards to whole pixels. ValueError for a box with roll."""
+    if box.roll:
+        raise ValueError(f"only upright boxes have corners to move outwards, got {box}")
     half = np.array([box.width, box.height]) / 2
     low, high = np.floor([box.x, box.y] - half), np.ceil([box.x, box.y] + half)
     return Box.from_corners(*low.tolist(), *high.tolist())
@@ -64,9 +66,8 @@ def crop_to_image(
 
     The crop is the square around the box whose side is its longer side times `margin` times `scale`; with `stretched`
     it is the box itself, so enlarged and resized to a square. It is turned by the box's roll plus `rotation` degrees
-    (clockwise on screen), and moved by `shift`, a fraction of its sides
-    along image x and y. With `flip` the crop shows the mirrored face; renaming landmarks is the caller's part.
-    Raises ValueError where the box has no area.
+    (clockwise on screen), and moved by `shift`, a fraction of its sides along image x and y. With `flip` the
+    crop shows the mirrored face; renaming landmarks is the caller's part. Raises ValueError where the box has no area.
     """
     if not (box.width > 0 and box.height > 0 and np.isfinite([box.x, box.y, box.width, box.height, box.roll]).all()):
         raise ValueError(f"a face box needs finite numbers and positive sides, got {box}")

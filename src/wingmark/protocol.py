@@ -45,6 +45,7 @@ class Protocol:
     tag: only test faces with this tag count; all without it.
     parts: tags of which every test face has exactly one, such as 300W's common and challenge.
     faces: how many faces the published test list has, `full` and by tag; another number is reported loudly.
+    schema: the markup of its data set, another is refused; no rule of counting, so the digest does not change with it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Protocol:
     faces: dict[str, int] = field(default_factory=dict)
     crop: CropRule = "square"
     divide_by: Literal["valid", "all"] = "valid"
+    schema: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("margin", "threshold"):
@@ -79,7 +81,12 @@ class Protocol:
             raise ValueError(f"protocol {self.name}: faces must name numbers of faces, got {self.faces!r}")
 
     def check(self, schema: LandmarkSchema) -> None:
-        """Refuse a schema without the landmarks that the normalizer is made of."""
+        """Refuse the schema of another data set, or one without the landmarks that the normalizer is made of."""
+        if self.schema is not None and schema.name != self.schema:
+            raise ValueError(
+                f"protocol {self.name} is one of {self.schema}, but the landmarks are {schema.name}; choose another "
+                "data.protocol from src/wingmark/protocols.yaml, or write one: configs/protocols/example.yaml"
+            )
         if self.normalizer in OF_EYES and getattr(schema, self.normalizer) is None:
             raise ValueError(
                 f"protocol {self.name} divides errors by {self.normalizer}, which schema {schema.name} does "
@@ -94,8 +101,8 @@ class Protocol:
             box = face.boxes[self.box]
         else:
             raise ValueError(
-                f"face {face.id} has no box {self.box!r}, only {[*sorted(face.boxes), 'tight']}; "
-                "change data.protocol.box"
+                f"face {face.id} has no box {self.box!r}, only {[*sorted(face.boxes), 'tight']}; choose a "
+                "data.protocol with one of these, or give the box of every face with data.boxes"
             )
         if self.crop == "outwards":
             return outwards(box)
@@ -174,6 +181,7 @@ class Protocol:
         # Fields at their defaults are left out, so that a field added later leaves old digests as they are.
         own = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != _default(f)}
         del own["name"]
+        own.pop("schema", None)
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -213,8 +221,11 @@ BUILT_IN = _built_in()
 
 def _like(name: str) -> list[str]:
     """The built-in protocols of the same data set, or all."""
-    data = name.partition("/")[0].partition("-")[0]
-    return [known for known in BUILT_IN if known.startswith(data)] or [*BUILT_IN]
+    data = name.partition("/")[0]
+    for start in (f"{data}/", data, data.partition("-")[0]):
+        if found := [known for known in BUILT_IN if known.startswith(start)]:
+            return found
+    return [*BUILT_IN]
 
 
 def get(name_or_path: str) -> Protocol:

@@ -100,4 +100,35 @@ def test_holdout_is_cut_from_what_can_be_read(root):
     lines = (root / "faces.csv").read_text().splitlines()
     (root / "faces.csv").write_text("\n".join(line for line in lines if ",val," not in line and ",test," not in line))
     data = data_of(root, on_error="skip", holdout=Holdout(val=0.3, test=0.3))
-    assert len(data.faces("val")) + len(data.faces("train")) + len(data.faces("test")) >= 6
+    val, train = ({face.id for face in data.faces(split)} for split in ("val", "train"))
+    assert val and train and not val & train and not (val | train) & {face.id for face in data.faces("test")}
+    assert {name.partition("#")[0] for name in val | train} <= {f"train{i}.png" for i in range(6)}
+
+
+def test_faces_without_a_normalizer_are_left_out_too(root, caplog):
+    lines = (root / "faces.csv").read_text()
+    without_eye = row("train0.png", "train").replace("20,20", ",", 1)
+    same_eyes = row("train1.png", "train", POINTS[[0, 0, 2, 3, 4]])
+    (root / "faces.csv").write_text(lines + without_eye + same_eyes)
+    assert len(data_of(root, on_error="skip").faces("train")) == 6
+    assert "5 train faces are left out" in caplog.messages[1]
+    assert "not all are valid in 1 of 1 faces: train0.png#2" in caplog.messages[1]
+    assert "inter_ocular is zero or not finite in 1 of 1 faces: train1.png#1" in caplog.messages[1]
+
+
+def test_a_holdout_that_leaves_no_training_faces_is_named(root):
+    lines = (root / "faces.csv").read_text().splitlines()
+    (root / "faces.csv").write_text("\n".join([lines[0], row("train0.png", "train")]))
+    with pytest.raises(
+        ValueError, match=r"CSVFaces has no train faces; Holdout\(val=0.3, test=0.0, seed=0\) left none"
+    ):
+        data_of(root, holdout=Holdout(val=0.3)).faces("train")
+
+
+@pytest.mark.parametrize("side", ["1e9", "1e300"])
+def test_boxes_without_end_are_refused(root, side):
+    (root / "faces.csv").write_text((root / "faces.csv").read_text() + row("test0.png", "test", box=f"0,0,{side},9"))
+    data = data_of(root)
+    data.source.faces = lambda split: CSVFaces.faces(data.source, split) if split == "test" else []
+    with pytest.raises(ValueError, match=r"its file box makes a crop of .* px; mend it"):
+        data.dataset("test")[6]

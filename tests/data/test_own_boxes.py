@@ -43,13 +43,19 @@ def test_columns_in_any_order_and_boxes_by_image(dot_faces, tmp_path):
 
 
 BAD = {
-    "missing column": ("id,x_min,y_min,x_max\na,1,2,3\n", "b.csv, line 1: the columns ['y_max'] are missing"),
-    "empty": ("", "line 1: the columns ['id', 'x_min'"),
+    "missing column": (
+        "id,x_min,y_min,x_max\na,1,2,3\n",
+        "b.csv, line 1: the header must have the columns id,x_min,y_min,x_max,y_max once each, got ['id', 'x_min'",
+    ),
+    "empty": ("", "the header must have the columns id,x_min,y_min,x_max,y_max once each, got []"),
     "no number": (HEADER + "test/000.png#0,1,2,x,4\n", "line 2: could not convert string to float: 'x'; mend"),
-    "a cell short": (HEADER + "test/000.png#0,1,2,3\n", "line 2: could not convert string to float: ''; mend"),
+    "a cell short": (HEADER + "test/000.png#0,1,2,3\n", "line 2: 4 cells, the header has 5; mend"),
     "not finite": (HEADER + "test/000.png#0,1,2,inf,4\n", "line 2: expected finite numbers, got 'inf'; mend"),
     "no area": (HEADER + "test/000.png#0,1,2,1,4\n", "line 2: the rectangle 1 2 1 4 (x_min y_min x_max y_max) has no"),
     "twice": (HEADER + "a,1,2,3,4\n" * 2, "line 3: 'a' came before"),
+    "a cell more": (HEADER + "test/000.png#0,1,2,3,4,5\n", "line 2: 6 cells, the header has 5; mend"),
+    "column twice": ("x_min," + HEADER + "1,a,1,2,3,4\n", "once each, got ['x_min', 'id', 'x_min'"),
+    "long header": ("x" * 200_000, "line 1: field larger than field limit"),
     "other faces": (
         HEADER + "a.jpg#0,1,2,3,4\n",
         "has a box for none of 5 faces; its ids are such as 'a.jpg#0', those",
@@ -63,6 +69,14 @@ def test_bad_files_are_named(dot_faces, tmp_path, case):
     (tmp_path / "b.csv").write_text(content)
     with pytest.raises(ValueError, match=re.escape(says)):
         with_own_boxes({"test": dot_faces().faces("test")}, tmp_path / "b.csv")
+
+
+def test_boxes_of_no_face_are_told(dot_faces, tmp_path, caplog):
+    faces = dot_faces().faces("test")
+    (tmp_path / "b.csv").write_text(f"{HEADER} {faces[0].id} ,3,4,9,8\nother.jpg,3,4,9,8\n")
+    found = with_own_boxes({"test": faces}, tmp_path / "b.csv")["test"]
+    assert found[0].boxes["file"] == Box(6, 6, 6, 4)
+    assert caplog.messages == [f"{tmp_path / 'b.csv'}: 1 of 2 boxes are of no face, such as other.jpg"]
 
 
 def test_missing_file(dot_faces, tmp_path):

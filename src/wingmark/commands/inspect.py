@@ -94,7 +94,7 @@ def _draw(folder: Path, data: LandmarkDataModule, labels: Labels, findings: list
     if by_kind:
         draw_findings(folder / "findings.png", by_kind, data.source, data.protocol)
     draw_mean_shape(folder / "mean_shape.png", labels.shapes, labels.schema)
-    return sorted(path.name for path in folder.glob("*.png"))
+    return sorted(path.name for path in folder.glob("[!.]*.png"))
 
 
 def _contents(labels: Labels, source: Source) -> Table:

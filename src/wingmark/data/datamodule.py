@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
@@ -20,7 +19,7 @@ from wingmark.data.dataset import FaceDataset
 from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.own_boxes import with_own_boxes
-from wingmark.data.regions import Regions
+from wingmark.data.regions import Regions, one_thread
 from wingmark.data.samplers import FaceSampler
 from wingmark.data.sources.reading import entry, leaving_out, tell_left_out
 from wingmark.data.sources.source import SPLITS, Source, Split
@@ -49,8 +48,9 @@ class LandmarkDataModule(LightningDataModule):
         cache: a folder in which faces cut out of their images are kept, so that images are decoded once.
         boxes: a csv file with the columns id, x_min, y_min, x_max, y_max: boxes of one's own, which protocols call
             `file`.
-        on_error: what happens to a face whose annotation or image cannot be used. `skip` looks at every image first,
-            leaves out what is wrong with training and validation faces, and names it. Test faces are never left out.
+        on_error: what happens to a face whose annotation or image cannot be used. `skip` looks at every image before
+            each start, leaves out what is wrong with training and validation faces, and names it. Test faces are never
+            left out. What `holdout` cuts from the training faces changes with those that can be read.
         seed: of the order and the augmentation; the command line takes it from `seed_everything`.
     """
 
@@ -95,10 +95,11 @@ class LandmarkDataModule(LightningDataModule):
         if split == "test":
             faces = self._tested(faces)
         if not faces:
-            cut = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
-            raise ValueError(
-                f"{type(self.source).__name__} has no {split} faces; {'check data.source' if split == 'train' else cut}"
-            )
+            way_out = f"train with data.holdout.{split}, for example 0.1, to cut some from the training photos"
+            if split == "train":
+                cut = sum(map(len, self._splits.values())) and self.holdout != Holdout()
+                way_out = f"{self.holdout} left none" if cut else "check data.source"
+            raise ValueError(f"{type(self.source).__name__} has no {split} faces; {way_out}")
         return faces
 
     @cached_property
@@ -121,6 +122,7 @@ class LandmarkDataModule(LightningDataModule):
             for face in faces:
                 with entry():
                     self._check(face)
+                    self.protocol.normalizers_of([face], self.schema)
                     sound.append(face)
             regions = Regions(self.source, sound, self.protocol, self.crop_size, 1.0, self.context)
             faults = regions.faults(self.num_workers)
@@ -223,6 +225,11 @@ class LandmarkDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         for split in self._splits_in_use():
             self.dataset(split)
+        if stage == "fit" and not self._splits["test"]:
+            log.warning(
+                "%s has no test faces, and data.holdout.test cuts none: `wingmark test` will need another set",
+                type(self.source).__name__,
+            )
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train")
@@ -273,14 +280,12 @@ class LandmarkDataModule(LightningDataModule):
             drop_last=train and len(sampler) >= self.batch_size,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=one_thread,
         )
 
 
 def _digest(face: Face) -> str:
-    """Names a face by its id and annotation: files of other sets may bear the same name."""
-    return hashlib.blake2b(face.id.encode() + face.landmarks_image.round(2).tobytes(), digest_size=8).hexdigest()
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)  # OpenCV's own threads in every worker would fight for the cores
+    """Names a face by its file and annotation, wherever the file lies and under whatever name sets are combined."""
+    return hashlib.blake2b(
+        face.image.name.encode() + face.landmarks_image.round(2).tobytes(), digest_size=8
+    ).hexdigest()

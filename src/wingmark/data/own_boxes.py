@@ -1,6 +1,7 @@
 """Face boxes of one's own, from a detector for example, for any data set."""
 
 import csv
+import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from wingmark.data.sources.reading import box_from_corners, finite
 from wingmark.data.sources.source import Split
 from wingmark.types import Box, Face
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("id", "x_min", "y_min", "x_max", "y_max")
 
@@ -22,8 +25,10 @@ def with_own_boxes(faces: dict[Split, list[Face]], path: Path) -> dict[Split, li
     boxes = _read(path)
     everyone = [face for of_split in faces.values() for face in of_split]
     alone = Counter(face.image for face in everyone)
-    ids = {face.id: face.id for face in everyone if face.id in boxes}
-    ids |= {f.id: image for f in everyone if alone[f.image] == 1 and (image := f.id.rpartition("#")[0]) in boxes}
+    ids = {f.id: image for f in everyone if alone[f.image] == 1 and (image := f.id.rpartition("#")[0]) in boxes}
+    ids |= {face.id: face.id for face in everyone if face.id in boxes}
+    if unused := set(boxes) - set(ids.values()):
+        log.warning("%s: %d of %d boxes are of no face, such as %s", path, len(unused), len(boxes), min(unused))
     if not ids:
         raise ValueError(
             f"{path} (data.boxes) has a box for none of {len(everyone)} faces; its ids are such as "
@@ -42,15 +47,18 @@ def _read(path: Path) -> dict[str, Box]:
         raise FileNotFoundError(f"there is no file {path}; set data.boxes to a csv file of boxes, or to null")
     boxes = {}
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}, line 1: the columns {missing} are missing; the header is {','.join(COLUMNS)}")
+        rows = csv.reader(file, skipinitialspace=True)
         try:
-            for row in rows:
-                if row["id"] in boxes:
-                    raise ValueError(f"{row['id']!r} came before")
-                boxes[row["id"]] = box_from_corners(*finite([row[column] or "" for column in COLUMNS[1:]]).tolist())
+            header = [name.strip() for name in next(rows, [])]
+            if any(header.count(column) != 1 for column in COLUMNS):
+                raise ValueError(f"the header must have the columns {','.join(COLUMNS)} once each, got {header}")
+            for row in filter(None, rows):
+                if len(row) != len(header):
+                    raise ValueError(f"{len(row)} cells, the header has {len(header)}")
+                cells = dict(zip(header, map(str.strip, row), strict=True))
+                if cells["id"] in boxes:
+                    raise ValueError(f"{cells['id']!r} came before")
+                boxes[cells["id"]] = box_from_corners(*finite([cells[column] for column in COLUMNS[1:]]).tolist())
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}, line {rows.line_num}: {error}; mend or remove it") from error
     return boxes

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,6 +22,8 @@ from wingmark.geometry import compose, invert
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
+
+MAX_SIDE = 1e6  # of a crop, in pixels of the image: what is larger is no box of a face
 
 
 class Region(NamedTuple):
@@ -62,7 +65,9 @@ class Regions(Dataset):
         face = self.faces[index]
         to_image = self.protocol.crop_to_image(face, self.crop_size, self.context)
         step = np.linalg.norm(to_image[:, :2], axis=0).min()
-        # Down to one pixel per crop pixel at the most: a jittered crop that zooms in keeps its detail.
+        if not step * self.crop_size < MAX_SIDE:
+            raise ValueError(f"its {self.protocol.box} box makes a crop of {step * self.crop_size:g} px; mend it")
+        # Down to between one and two pixels per pixel of the crop; one that jitter makes smaller may be enlarged a bit.
         reduce = 2 ** int(np.log2(max(step, 1)))
         image = self.source.read_image(face, reduce)
         reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
@@ -85,7 +90,7 @@ class Regions(Dataset):
 
     def faults(self, num_workers: int) -> dict[int, str]:
         """Which faces cannot be cut out of their images, by index, and why. Looks at every image."""
-        loader = DataLoader(_Faults(self), batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
+        loader = _in_order(_Faults(self), num_workers)
         found = progress(loader, "Looking at all images", len(self))
         return {index: fault for index, fault in enumerate(found) if fault is not None}
 
@@ -121,8 +126,8 @@ class _Faults(Dataset):
     def __getitem__(self, index: int) -> str | None:
         try:
             self.regions.cut(index)
-        except (ValueError, OSError) as error:
-            return str(error)
+        except (ValueError, FileNotFoundError) as error:
+            return f"face {self.regions.faces[index].id}: {error}"
         return None
 
 
@@ -148,8 +153,7 @@ class _Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
-            # A loader without batches: regions come back in order, cut by several processes.
-            loader = DataLoader(regions, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
+            loader = _in_order(regions, num_workers)
             shapes, to_image = [], []
             with open(temporary / "pixels.bin", "wb") as file:
                 for region in progress(loader, "Cutting faces out of their images", len(regions)):
@@ -158,7 +162,10 @@ class _Cache:
                     to_image.append(region.to_image)
                 file.flush()
                 os.fsync(file.fileno())
-            np.savez(temporary / "index.npz", shapes=np.array(shapes), to_image=np.array(to_image))
+            with open(temporary / "index.npz", "wb") as file:
+                np.savez(file, shapes=np.array(shapes), to_image=np.array(to_image))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 temporary.rename(path)
             except OSError:
@@ -167,6 +174,16 @@ class _Cache:
                 # Another run was faster; its regions are the same.
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def one_thread(worker: int) -> None:
+    """For loader processes: OpenCV's own threads in each of them would fight for the cores."""
+    cv2.setNumThreads(0)
+
+
+def _in_order(items: Dataset, num_workers: int) -> DataLoader:
+    """The items one by one, made by several processes."""
+    return DataLoader(items, batch_size=None, num_workers=num_workers, collate_fn=_unchanged, worker_init_fn=one_thread)
 
 
 def _unchanged(item):

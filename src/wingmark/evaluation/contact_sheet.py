@@ -11,7 +11,7 @@ from wingmark.data.sources import Source
 from wingmark.evaluation.labels import Shapes
 from wingmark.evaluation.pictures import TRUE_COLOR, draw_landmarks
 from wingmark.files import whole_file
-from wingmark.geometry import apply, crop_to_image, invert, warp
+from wingmark.geometry import apply, invert, warp
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Face
@@ -74,7 +74,7 @@ def _tile(
     face: Face, source: Source, protocol: Protocol, size: int, *, mirrored: bool = False, numbered: bool = False
 ) -> np.ndarray:
     """The face in the protocol's crop of `size` pixels; mirrored, its landmarks are renamed."""
-    to_image = crop_to_image(protocol.crop_box(face), size, protocol.margin, flip=mirrored)
+    to_image = protocol.crop_to_image(face, size, flip=mirrored)
     tile = warp(source.read_image(face), to_image, size)
     order = source.schema.flip if mirrored else slice(None)
     points, valid = apply(invert(to_image), face.landmarks_image[order]), face.valid[order]

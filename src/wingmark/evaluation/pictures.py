@@ -8,7 +8,7 @@ import numpy as np
 from wingmark.data.dataset import FaceDataset
 from wingmark.evaluation.predictions import Predictions
 from wingmark.files import whole_file
-from wingmark.geometry import apply, compose, crop_to_image, invert, warp
+from wingmark.geometry import apply, compose, invert, warp
 from wingmark.schema import LandmarkSchema
 
 TILE = 192
@@ -40,7 +40,7 @@ def draw_sheet(path: Path, dataset: FaceDataset, index: np.ndarray, predictions:
 
 def _tile(dataset: FaceDataset, index: int, predictions: Predictions, row: int, caption: str) -> np.ndarray:
     face, region = dataset.faces[index], dataset.regions[index]
-    to_image = crop_to_image(dataset.protocol.crop_box(face), TILE, dataset.protocol.margin)
+    to_image = dataset.protocol.crop_to_image(face, TILE)
     tile = warp(region.pixels, compose(invert(region.to_image), to_image), TILE)
     for points, color in (
         (predictions.target[row], TRUE_COLOR),

@@ -125,7 +125,13 @@ def _normalizer_of_file(arrays: dict[str, Any], protocol: Protocol, made_with: P
             f"protocol {protocol.name} divides errors by the {protocol.normalizer} of each face, and the file does not "
             "tell it; add it as normalizer"
         )
-    return arrays["normalizer"].astype(float)
+    normalizer = arrays["normalizer"].astype(float)
+    wrong = ~(np.isfinite(normalizer) & (normalizer > 0))
+    if wrong.any():
+        raise ValueError(
+            f"the normalizer is zero, negative or not finite in {name_faces(arrays['id'], wrong)}; mend it"
+        )
+    return normalizer
 
 
 def _check_dimensions(arrays: dict[str, Any]) -> None:

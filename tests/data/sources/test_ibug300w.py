@@ -202,7 +202,7 @@ def test_wrong_root_tells_what_was_expected_and_found(tmp_path, split):
 def test_annotation_without_image(root):
     (root / "ibug/image_003_1.jpg").unlink()
     path = root / "ibug/image_003_1.pts"
-    with pytest.raises(ValueError, match=r"no image of that name beside it; add it or remove this file") as error:
+    with pytest.raises(ValueError, match=r"no image of that name beside it; keep one image, or remove") as error:
         IBUG300W(str(root)).faces("test")
     assert str(path) in str(error.value)
 

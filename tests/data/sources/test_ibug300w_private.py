@@ -59,7 +59,9 @@ def test_partial_copy_is_told_and_full_one_is_not(tmp_path, caplog, monkeypatch)
 def test_annotation_without_image(tmp_path):
     write_tree(tmp_path)
     (tmp_path / TREE[1]).unlink()
-    with pytest.raises(ValueError, match=r"indoor_010\.pts: no image of that name beside it; add it or remove"):
+    with pytest.raises(
+        ValueError, match=r"indoor_010\.pts: no image of that name beside it; keep one image, or remove"
+    ):
         IBUG300WPrivate(str(tmp_path)).faces("test")
 
 

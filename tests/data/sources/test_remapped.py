@@ -1,14 +1,19 @@
 """Landmarks in another markup: exact or refused."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from wingmark import schema
-from wingmark.data.sources import Remapped, SyntheticFaces
+from wingmark.data.sources import AFLW, COFW, WFLW, AFLWSqlite, Kaggle15, LaPa, Remapped, SyntheticFaces
 from wingmark.data.sources.remapped import MAPS
 from wingmark.data.sources.source import Source
 from wingmark.geometry import apply
 from wingmark.types import Face
+
+DATA = os.environ.get("WINGMARK_DATA")
 
 
 class OneFace(Source):
@@ -50,11 +55,35 @@ def test_five_landmarks_lie_where_their_names_say(own):
     assert max(right[1], left[1]) < nose[1] < min(mouth_right[1], mouth_left[1])
 
 
+SAMPLES = {
+    "aflw19": (AFLW, "aflw", "train"),
+    "aflw21": (AFLWSqlite, "aflw", "train"),
+    "cofw29": (COFW, "cofw", "test"),
+    "kaggle15": (Kaggle15, "kaggle15", "train"),
+    "lapa106": (LaPa, "lapa/LaPa", "test"),
+    "wflw98": (WFLW, "wflw", "test"),
+}
+
+
+@pytest.mark.skipif(DATA is None, reason="WINGMARK_DATA is not set: the folder of real samples/")
+@pytest.mark.parametrize("own", SAMPLES)
+def test_five_landmarks_of_real_faces_lie_where_their_names_say(own):
+    """An exchange of left and right, which mirrors would not show, or a part of another name."""
+    reader, folder, split = SAMPLES[own]
+    faces = Remapped(reader(str(Path(DATA) / "samples" / folder)), "five").faces(split)
+    shapes = np.stack([face.landmarks_image for face in faces if face.valid.all()])
+    right, left, nose, mouth_right, mouth_left = np.median(shapes - shapes.mean(1, keepdims=True), axis=0)
+    assert right[0] < nose[0] < left[0] and mouth_right[0] < nose[0] < mouth_left[0]
+    assert max(right[1], left[1]) < nose[1] < min(mouth_right[1], mouth_left[1])
+
+
 def test_what_is_not_exact_is_refused():
     with pytest.raises(ValueError, match=r"landmarks of ibug68 cannot be turned into wflw98 exactly, only into five"):
         Remapped(OneFace("ibug68"), "wflw98")
     with pytest.raises(ValueError, match="five cannot be turned into ibug68 exactly, only into no other markup"):
         Remapped(OneFace("five"), "ibug68")
+    with pytest.raises(ValueError, match="are ibug68 already; take the source without Remapped"):
+        Remapped(OneFace("ibug68"), "ibug68")
 
 
 def test_the_image_stays():

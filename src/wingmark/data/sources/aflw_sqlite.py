@@ -84,4 +84,6 @@ def _read_database(path: Path) -> tuple[list[tuple], dict[int, list[tuple]]]:
                 landmarks[face_id].append(row)
     except sqlite3.Error as error:
         raise ValueError(f"{path}: not AFLW's database, or not whole ({error}); unpack it again") from error
+    if len({face_id for face_id, *_ in faces}) < len(faces):
+        raise ValueError(f"{path}: a face_id has several rows of FaceImages or FaceRect, expected one; unpack it again")
     return faces, landmarks

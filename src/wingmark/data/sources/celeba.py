@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, finite, image_in, missing_layout, tell_if_partial, text_of
+from wingmark.data.sources.reading import entry, finite, image_in, lines_of, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 
@@ -46,6 +46,8 @@ class CelebA(Source):
                 if code == CODES[split]:
                     group = f"person {_value(persons, name, people)}" if people else name
                     faces.append(self._face(image_in(images, name), numbers, group))
+        if not listed:
+            raise ValueError(f"{path}: no image is listed; unpack it again")
         tell_if_partial("CelebA", split, len(faces), self.published_counts[split], self.root)
         return faces
 
@@ -67,14 +69,20 @@ class CelebA(Source):
 
 def _rows(path: Path, header: int = 0) -> list[tuple[int, list[str]]]:
     """The rows of a list: number of the line and fields. A text has `header` lines above them, a CSV file has one."""
-    text = text_of(path)
+    lines = lines_of(path)
     if path.suffix == ".csv":
-        text, header = text.replace(",", " "), 1
-    return [(n, line.split()) for n, line in enumerate(text.splitlines(), start=1) if n > header and line.strip()]
+        lines, header = [line.replace(",", " ") for line in lines], 1
+    if any(Path(line.split(" ")[0]).suffix for line in lines[:header]):
+        raise ValueError(f"{path}, line 1: an image where {header} lines of heading belong; unpack it again")
+    return [(n, line.split()) for n, line in enumerate(lines, start=1) if n > header and line.strip()]
 
 
 def _table(path: Path) -> dict[str, list[str]]:
-    return {name: fields for _, (name, *fields) in _rows(path)}
+    rows = _rows(path)
+    table = {name: fields for _, (name, *fields) in rows}
+    if len(table) < len(rows):
+        raise ValueError(f"{path}: {len(rows)} lines name {len(table)} images; unpack it again")
+    return table
 
 
 def _value(table: dict[str, list[str]], name: str, path: Path) -> str:

@@ -18,7 +18,9 @@ def read_coco(path: Path) -> tuple[dict[str, str], list[dict]]:
     if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
         raise ValueError(f"{path}: expected COCO's lists `images` and `annotations`; choose another file")
     images, annotations = lists
-    names = {str(image.get("id")): str(image.get("file_name")) for image in images}
+    if not all(type(image.get("id")) in (int, str) and isinstance(image.get("file_name"), str) for image in images):
+        raise ValueError(f"{path}: each of the images needs an id and a file_name; write it again")
+    names = {str(image["id"]): image["file_name"] for image in images}
     if len(names) < len(images):
         raise ValueError(f"{path}: {len(images)} images share {len(names)} ids; give each image an id of its own")
     return names, annotations

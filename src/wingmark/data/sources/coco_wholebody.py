@@ -32,9 +32,12 @@ class COCOWholeBody(Source):
     def faces(self, split: Split) -> list[Face]:
         if split not in PARTS:
             return []
-        path = self.root / f"annotations/coco_wholebody_{PARTS[split]}_v1.0.json"
+        files = {part: self.root / f"annotations/coco_wholebody_{part}_v1.0.json" for part in PARTS.values()}
+        if not any(path.is_file() for path in files.values()):
+            raise missing_layout("COCOWholeBody", self.root, "annotations/coco_wholebody_{train,val}_v1.0.json")
+        path = files[PARTS[split]]
         if not path.is_file():
-            raise missing_layout("COCOWholeBody", self.root, f"{PARTS[split]}2017 and {path.relative_to(self.root)}")
+            return []
         names, people = read_coco(path)
         faces, counts = [], Counter()
         for row, person in enumerate(people):

@@ -38,9 +38,12 @@ class COFW(Source):
     def faces(self, split: Split) -> list[Face]:
         if split not in self.published_counts:
             return []
-        path = cofw_file(split, self.root)
-        if path is None:
+        files = {name: cofw_file(name, self.root) for name in self.published_counts}
+        if not any(files.values()):
             raise missing_layout("COFW", self.root, f"COFW_{split}_color.mat or COFW_{split}.mat")
+        path = files[split]
+        if path is None:
+            return []
         count = count_images(path)
         # HDF5 shows the axes of MATLAB in reverse.
         phis, boxes = _read(path, "phis").T, _read(path, "bboxes").T

@@ -9,11 +9,12 @@ from wingmark.types import Face
 
 
 class Combined(Source):
-    """The faces of several sources, which are given names: `{300w: {...}, 300wlp: {...}}`.
+    """The faces of several sources, which are given names: `{300w: {...}, merl_rav: {...}}`.
 
-    All must have the same markup; `Remapped` changes it. The name stands before the id and the group of each face and
-    is one of its tags, so that reports count each set apart. Every split has the faces that the sources have for it:
-    what one set took from the photos of another is not known here, `wingmark inspect` finds equal images across splits.
+    All must have the same markup; `Remapped` changes it. The name stands before the id of each face and is one of its
+    tags, so that reports count each set apart. Every split has the faces that the sources have for it: what one set
+    took from the photos of another is not known here, `wingmark inspect` finds equal images across splits. 300W-LP,
+    LaPa and JD-landmark hold test photos of 300W.
     """
 
     def __init__(self, sources: dict[str, Source]) -> None:
@@ -32,7 +33,7 @@ class Combined(Source):
 
     def faces(self, split: Split) -> list[Face]:
         return [
-            replace(face, id=f"{name}/{face.id}", group=f"{name}/{face.group}", tags=face.tags | {name})
+            replace(face, id=f"{name}/{face.id}", tags=face.tags | {name})
             for name, source in self.sources.items()
             for face in source.faces(split)
         ]
@@ -40,7 +41,7 @@ class Combined(Source):
     def _own(self, face: Face) -> tuple[str, Face]:
         """The source of a face by its name, and the face as that source gave it."""
         name, _, own_id = face.id.partition("/")
-        return name, replace(face, id=own_id, group=face.group.partition("/")[2], tags=face.tags - {name})
+        return name, replace(face, id=own_id, tags=face.tags - {name})
 
     def check_splits(self, faces: dict[Split, list[Face]]) -> None:
         for name, source in self.sources.items():

@@ -88,21 +88,26 @@ class DlibXML(Source):
 
 def _boxes(path: Path) -> list[BoxElement]:
     """The boxes of a file in its order. Raises ValueError for XML that is damaged or has a DOCTYPE."""
-    parser, boxes, image = expat.ParserCreate(), [], ""
+    parser, boxes, image, inside_box = expat.ParserCreate(), [], "", False
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal image
+        nonlocal image, inside_box
         if tag == "image":
             image = attributes.get("file", "").replace("\\", "/")
         elif tag == "box":
             boxes.append(BoxElement(parser.CurrentLineNumber, image, attributes, []))
-        elif tag == "part" and boxes:
+        elif tag == "part" and inside_box:
             boxes[-1].parts.append(attributes)
+        inside_box = tag in ("box", "part")
+
+    def end(tag: str) -> None:
+        nonlocal image, inside_box
+        image, inside_box = "" if tag == "image" else image, inside_box and tag != "box"
 
     def refuse(*_: object) -> None:
         raise ValueError("a DOCTYPE, whose entities may unfold without end, and which dlib does not write")
 
-    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, refuse
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, refuse
     try:
         parser.Parse(path.read_bytes(), True)
     except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding of no known name

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.pts import read_pts
-from wingmark.data.sources.reading import entry, images_by_stem, missing_layout
+from wingmark.data.sources.pts import image_beside, read_pts
+from wingmark.data.sources.reading import entry, files_of, images_by_stem, missing_layout
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import shrink
 from wingmark.types import Face
@@ -57,10 +57,11 @@ class IBUG300VW(Source):
             if (video / folder).is_dir():
                 images |= images_by_stem(video / folder)
         faces = []
-        for path in sorted((video / "annot").glob("*.pts"))[:: self.step]:
+        for path in files_of(video / "annot", ".pts")[:: self.step]:
             with entry():
-                image, number = images.get(path.stem), 0
-                if image is None:
+                if path.stem in images:
+                    image, number = image_beside(path, images), 0
+                else:
                     image, number = video / VIDEO, _frame_number(path)
                 faces.append(
                     Face(

@@ -12,6 +12,7 @@ from wingmark.data.sources.pts import image_beside, read_pts
 from wingmark.data.sources.reading import (
     box_from_corners,
     entry,
+    files_of,
     images_by_stem,
     mat_file,
     missing_layout,
@@ -67,7 +68,7 @@ class IBUG300W(Source):
     def _faces_of(self, name: str, folder: Path) -> list[Face]:
         images, boxes = images_by_stem(folder), self._detector_boxes(name)
         faces = []
-        for path in sorted(folder.glob("*.pts")):
+        for path in files_of(folder, ".pts"):
             if path.stem.endswith("_mirror"):
                 continue
             with entry():

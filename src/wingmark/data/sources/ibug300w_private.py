@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import wingmark.schema
 from wingmark.data.sources.pts import image_beside, read_pts
-from wingmark.data.sources.reading import entry, images_by_stem, missing_layout, tell_if_partial
+from wingmark.data.sources.reading import entry, files_of, images_by_stem, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 
@@ -43,7 +43,7 @@ class IBUG300WPrivate(Source):
     def _faces_of(self, folder: Path, name: str) -> list[Face]:
         images = images_by_stem(folder / name)
         faces = []
-        for path in sorted((folder / name).glob("*.pts")):
+        for path in files_of(folder / name, ".pts"):
             with entry():
                 image = image_beside(path, images)
                 group = image.relative_to(folder).as_posix()

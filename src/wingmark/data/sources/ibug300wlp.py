@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, images_by_stem, mat_file, missing_layout
+from wingmark.data.sources.reading import entry, files_of, images_by_stem, mat_file, missing_layout
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 
@@ -42,15 +42,16 @@ class IBUG300WLP(Source):
             raise missing_layout("IBUG300WLP", self.root, f"{folder.name}, as in landmarks,")
         images = images_by_stem(self.root / folder.name)
         faces = []
-        for path in sorted(folder.glob("*_pts.mat")):
+        for path in files_of(folder, "_pts.mat"):
             with entry():
-                name = path.name.removesuffix("_pts.mat")
-                if name not in images:
-                    raise ValueError(f"{path}: no image {name} in {self.root / folder.name}; add it or remove the file")
+                name = path.name[: -len("_pts.mat")]
+                if len(images.get(name, ())) != 1:
+                    raise ValueError(f"{path}: expected one image {name} in {folder.name}; add it or remove this file")
+                (image,) = images[name]
                 faces.append(
                     Face(
-                        id=f"{images[name].relative_to(self.root).as_posix()}#0",
-                        image=images[name],
+                        id=f"{image.relative_to(self.root).as_posix()}#0",
+                        image=image,
                         landmarks_image=self._landmarks(path),
                         group=_photo(folder.name, name),
                     )

@@ -8,7 +8,9 @@ from wingmark.data.sources.lapa import photo, read_points
 from wingmark.data.sources.reading import (
     box_from_corners,
     entry,
+    files_of,
     finite,
+    image_of,
     images_by_stem,
     missing_layout,
     tell_if_partial,
@@ -42,25 +44,28 @@ class JDLandmark(Source):
         self.schema = wingmark.schema.get("lapa106")
 
     def faces(self, split: Split) -> list[Face]:
-        folders = [self.root / name for name in FOLDERS.get(split, ())]
-        there = [folder for folder in folders if (folder / "picture").is_dir() and (folder / "landmark").is_dir()]
-        if folders and not there:
-            raise missing_layout("JDLandmark", self.root, f"picture and landmark in {' or '.join(FOLDERS[split])}")
-        faces = [face for folder in there for face in self._faces_in(folder)]
+        there = {
+            name: self.root / name
+            for name in (name for names in FOLDERS.values() for name in names)
+            if (self.root / name / "picture").is_dir() and (self.root / name / "landmark").is_dir()
+        }
+        if not there:
+            expected = "picture and landmark in Training_data/AFW, HELEN, IBUG or LFPW, or in Test_data1"
+            raise missing_layout("JDLandmark", self.root, expected)
+        faces = [face for name in FOLDERS.get(split, ()) if name in there for face in self._faces_in(there[name])]
         tell_if_partial("JDLandmark", split, len(faces), self.published_counts.get(split, 0), self.root)
         return faces
 
     def _faces_in(self, folder: Path) -> list[Face]:
         images, faces = images_by_stem(folder / "picture"), []
-        for path in sorted((folder / "landmark").glob("*.txt")):
+        for path in files_of(folder / "landmark", ".txt"):
             stem = Path(path.stem).stem  # <stem>.jpg.txt
             with entry(path):
-                if stem not in images:
-                    raise ValueError(f"there is no image {folder / 'picture' / stem}.*")
+                image = image_of(stem, images)
                 faces.append(
                     Face(
-                        id=f"{images[stem].relative_to(self.root).as_posix()}#0",
-                        image=images[stem],
+                        id=f"{image.relative_to(self.root).as_posix()}#0",
+                        image=image,
                         landmarks_image=read_points(path),
                         group=photo(stem),
                         boxes=_boxes(folder / "rect", path.stem),

@@ -8,8 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, images_by_stem, missing_layout, tell_if_partial, text_of
-from wingmark.data.sources.source import Source, Split
+from wingmark.data.sources.reading import (
+    entry,
+    files_of,
+    image_of,
+    images_by_stem,
+    missing_layout,
+    tell_if_partial,
+    text_of,
+)
+from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Face
 
 # Reported by users to the authors of the set.
@@ -42,15 +50,16 @@ class LaPa(Source):
         self.schema = wingmark.schema.get("lapa106")
 
     def faces(self, split: Split) -> list[Face]:
-        folder = self.root / split
-        if not ((folder / "images").is_dir() and (folder / "landmarks").is_dir()):
+        there = [s for s in SPLITS if all((self.root / s / part).is_dir() for part in ("images", "landmarks"))]
+        if not there:
             raise missing_layout("LaPa", self.root, f"{split}/images and {split}/landmarks")
+        if split not in there:
+            return []
+        folder = self.root / split
         images, faces = images_by_stem(folder / "images"), []
-        for path in sorted((folder / "landmarks").glob("*.txt")):
+        for path in files_of(folder / "landmarks", ".txt"):
             with entry(path):
-                if path.stem not in images:
-                    raise ValueError(f"there is no image {folder / 'images' / path.stem}.*")
-                image = images[path.stem]
+                image = image_of(path.stem, images)
                 faces.append(
                     Face(
                         id=f"{image.relative_to(self.root).as_posix()}#0",

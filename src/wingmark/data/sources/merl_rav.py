@@ -10,7 +10,7 @@ import numpy as np
 import wingmark.schema
 from wingmark.data.sources.aflw import image_folder
 from wingmark.data.sources.pts import image_beside, read_pts
-from wingmark.data.sources.reading import entry, images_by_stem, missing_layout, tell_if_partial
+from wingmark.data.sources.reading import entry, files_of, images_by_stem, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 
@@ -55,7 +55,7 @@ class MERLRAV(Source):
         for pose, tags in POSES.items():
             folder = self.root / pose / f"{split}set"
             images = images_by_stem(folder) if folder.is_dir() and not self.aflw else {}
-            for path in sorted(folder.glob(labels)):
+            for path in files_of(folder / "labels" if self.aflw else folder, ".pts"):
                 with entry():
                     photo = re.sub(r"_\d+$", "", path.stem)  # image00070_1 is the first of its faces
                     image = _only(photos[photo], path) if self.aflw else image_beside(path, images)
@@ -73,8 +73,8 @@ class MERLRAV(Source):
             )
         photos = defaultdict(list)
         for folder in sorted(path for path in flickr.iterdir() if path.is_dir()):
-            for stem, image in images_by_stem(folder).items():
-                photos[stem].append(image)
+            for stem, images in images_by_stem(folder).items():
+                photos[stem] += images
         return photos
 
 

@@ -45,11 +45,13 @@ def read_pts(path: Path, num_landmarks: int) -> np.ndarray:
     return np.array(numbers).reshape(num_landmarks, 2)
 
 
-def image_beside(path: Path, images: dict[str, Path]) -> Path:
+def image_beside(path: Path, images: dict[str, list[Path]]) -> Path:
     """The image of an annotation file: that of the same stem, among those of `images_by_stem`. ValueError without."""
-    if path.stem not in images:
-        raise ValueError(f"{path}: no image of that name beside it; add it or remove this file")
-    return images[path.stem]
+    found = images.get(path.stem, [])
+    if len(found) != 1:
+        fault = " and ".join(image.name for image in found) + " could both be meant" if found else "no image"
+        raise ValueError(f"{path}: {fault} of that name beside it; keep one image, or remove this file")
+    return found[0]
 
 
 def _line(text: str, position: int) -> int:

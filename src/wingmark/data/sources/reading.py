@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -75,6 +76,14 @@ def tell_if_partial(source: str, split: str, count: int, published: int, root: P
         log.warning("%s %s: %d of %d faces found under %s: a partial copy", source, split, count, published, root)
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a list; told loudly where the last one may be cut off, since half a number is a number too."""
+    text = text_of(path)
+    if text and not text.endswith("\n"):
+        log.warning("%s does not end with a line end: if the file was cut off, its last face is wrong", path)
+    return text.splitlines()
+
+
 def text_of(path: Path) -> str:
     """The text of an annotation file; what is no UTF-8 becomes a character that no number or name contains."""
     return path.read_text(encoding="utf-8-sig", errors="replace")
@@ -90,7 +99,7 @@ def json_of(path: Path) -> object:
 
 def is_number(value: object) -> bool:
     """Whether a value of a JSON file is a finite number."""
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def finite(fields: Sequence[str]) -> np.ndarray:
@@ -144,13 +153,24 @@ def image_in(root: Path, name: str) -> Path:
     return root / path
 
 
-def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their names without suffix, whatever its case; ValueError where two share a name."""
-    images = {}
-    for file in sorted(os.listdir(folder)):
-        path = folder / file
+def files_of(folder: Path, ending: str) -> list[Path]:
+    """The files of a folder whose names end so, in whatever case, by name; not the hidden ones that macOS adds."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return [folder / name for name in names if name.lower().endswith(ending) and not name.startswith(".")]
+
+
+def images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The images of a folder by their names without suffix, whatever its case: see `image_of`."""
+    images = defaultdict(list)
+    for path in files_of(folder, ""):
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            if path.stem in images:
-                raise ValueError(f"{path} and {images[path.stem].name} could both be meant; remove one of them")
-            images[path.stem] = path
+            images[path.stem].append(path)
     return images
+
+
+def image_of(stem: str, images: dict[str, list[Path]]) -> Path:
+    """The one image of that name among those of `images_by_stem`; ValueError where there is none, or are several."""
+    found = images.get(stem, [])
+    if len(found) != 1:
+        raise ValueError(f"{' and '.join(p.name for p in found) or 'no image'} of the name {stem}, expected one image")
+    return found[0]

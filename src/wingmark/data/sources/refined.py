@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from wingmark.data.sources.derived import DerivedSource
+from wingmark.data.sources.reading import entry
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import eye_level_boxes
 from wingmark.types import Box, Face, name_faces
@@ -40,14 +41,13 @@ class Refined(DerivedSource):
         faces = self.source.faces(split)
         if not faces:
             return []
-        boxes = self._first_stage.boxes
-        unknown = np.array([face.id not in boxes for face in faces])
-        if unknown.any():
-            raise ValueError(
-                f"{self.predictions} lacks {name_faces([face.id for face in faces], unknown)}; "
-                "write it with wingmark predict --run FIRST --faces all, of a first stage trained on these faces"
-            )
-        return [replace(face, boxes={**face.boxes, "refined": boxes[face.id]}) for face in faces]
+        boxes, refined = self._first_stage.boxes, []
+        for face in faces:
+            with entry(self.predictions, "write it with wingmark predict --run FIRST --faces all"):
+                if face.id not in boxes:
+                    raise ValueError(f"face {face.id} is not in it; the first stage must be trained on these faces")
+                refined.append(replace(face, boxes={**face.boxes, "refined": boxes[face.id]}))
+        return refined
 
     def check_splits(self, faces: dict[Split, list[Face]]) -> None:
         super().check_splits(faces)

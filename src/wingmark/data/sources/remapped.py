@@ -36,6 +36,8 @@ class Remapped(DerivedSource):
         own = source.schema.name
         if (own, schema) not in MAPS:
             possible = [to for start, to in MAPS if start == own]
+            if own == schema:
+                raise ValueError(f"data.source: these landmarks are {schema} already; take the source without Remapped")
             raise ValueError(
                 f"data.source: landmarks of {own} cannot be turned into {schema} exactly, only into "
                 f"{', '.join(possible) or 'no other markup'}; choose one of those, or leave the source as it is"

@@ -11,9 +11,9 @@ from wingmark.data.sources.reading import (
     entry,
     finite,
     image_in,
+    lines_of,
     missing_layout,
     tell_if_partial,
-    text_of,
 )
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
@@ -98,7 +98,7 @@ class WFLW(Source):
 
 def _lines(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The lines of a list that are not blank: where each stands, and its fields."""
-    for number, line in enumerate(text_of(path).splitlines(), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if fields := tuple(line.split()):
             yield f"{path}, line {number}", fields
 
