@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from wingmark import schema
 from wingmark.data.sources.source import Source
 from wingmark.evaluation import contact_sheet
-from wingmark.evaluation.contact_sheet import COLUMNS, LARGE, TILE, draw_faces, draw_findings, draw_mean_shape
+from wingmark.evaluation.contact_sheet import LARGE, MIDDLE, TILE, WIDTH, draw_faces, draw_findings, draw_mean_shape
 from wingmark.evaluation.labels import ImageFacts, Labels
 from wingmark.protocol import Protocol
 from wingmark.types import Face
@@ -50,9 +50,9 @@ def test_a_sheet_of_faces(tmp_path, source):
     faces = source.faces("train")
     draw_faces(tmp_path / "sheet.png", faces[:12], source, PROTOCOL)
     sheet = picture(tmp_path / "sheet.png")
-    assert sheet.shape == (LARGE + 2 * TILE, 2 * LARGE, 3) and 2 * LARGE == COLUMNS * TILE
+    assert sheet.shape == (LARGE + 2 * TILE, 2 * LARGE, 3) and 2 * LARGE == WIDTH == 8 * TILE == 4 * MIDDLE
     assert corner(sheet[:LARGE, :LARGE]) == corner(sheet[:LARGE, LARGE:]) == 10
-    tiles = [sheet[LARGE + r * TILE :, c * TILE :][:TILE, :TILE] for r in (0, 1) for c in range(COLUMNS)]
+    tiles = [sheet[LARGE + r * TILE :, c * TILE :][:TILE, :TILE] for r in (0, 1) for c in range(8)]
     assert [corner(tile) for tile in tiles] == [8 * i + 10 for i in range(1, 12)] + [255] * 5
     orange = [bool((tile == contact_sheet.MIRRORED_COLOR).all(-1).any()) for tile in tiles]
     assert orange == [False] * 7 + [True] * 4 + [False] * 5
@@ -86,11 +86,20 @@ def test_a_row_for_each_kind_of_finding(tmp_path, source):
     faces = source.faces("train")
     draw_findings(tmp_path / "findings.png", {"swapped": faces[:10], "far": faces[3:4]}, source, PROTOCOL)
     sheet = picture(tmp_path / "findings.png")
-    assert sheet.shape == (2 * TILE, COLUMNS * TILE, 3)
-    tiles = [sheet[r * TILE :, c * TILE :][:TILE, :TILE] for r in (0, 1) for c in range(COLUMNS)]
-    assert [corner(tile) for tile in tiles] == [8 * i + 10 for i in [*range(8), 3]] + [255] * 7
-    captions = [bool((tile[:12, :40] == 255).any()) for tile in tiles[:9]]
-    assert captions == [True] + [False] * 7 + [True]
+    assert sheet.shape == (2 * MIDDLE, WIDTH, 3)
+    tiles = [sheet[r * MIDDLE :, c * MIDDLE :][:MIDDLE, :MIDDLE] for r in (0, 1) for c in range(4)]
+    assert [corner(tile) for tile in tiles] == [8 * i + 10 for i in [*range(4), 3]] + [255] * 3
+    captions = [bool((tile[:12, :40] == 255).any()) for tile in tiles[:5]]
+    assert captions == [True] + [False] * 3 + [True]
+
+
+def test_occluded_landmarks_are_red(source):
+    (face, *_) = source.faces("train")
+    red = [
+        (contact_sheet._tile(replace(face, occluded=np.array(o)), source, PROTOCOL, 360) == (255, 50, 50)).all(-1).sum()
+        for o in ([False] * 5, [True, False, False, False, False], [True] * 5)
+    ]
+    assert red[0] == 0 < red[1] < red[2]
 
 
 def test_the_mean_shape_and_its_mirror_image(tmp_path, source, monkeypatch):

@@ -26,8 +26,8 @@ from wingmark.evaluation.inspection import FEW_FACES, Finding, inspect, often_co
 from wingmark.evaluation.labels import Labels
 from wingmark.files import whole_file
 
-# What shows a face alone, for any schema.
-TIGHT = {"name": "inspect/box-size/v1", "box": "tight", "normalizer": "box_size"}
+# What shows a whole face, for any schema: five landmarks span little of it.
+TIGHT = {"name": "inspect/box-size/v1", "box": "tight", "margin": 1.6, "normalizer": "box_size"}
 HIDDEN = {"unreadable image", "no extent", "no box"}  # findings for which a face cannot be drawn
 
 

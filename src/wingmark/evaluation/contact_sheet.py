@@ -16,32 +16,33 @@ from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import Face
 
-LARGE, TILE, COLUMNS = 768, 192, 8
+LARGE, MIDDLE, TILE = 768, 384, 192  # pixels
+WIDTH = 1536
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-MIRRORED_COLOR, NUMBER_COLOR = (255, 170, 60), (255, 255, 120)
+MIRRORED_COLOR, OCCLUDED_COLOR, NUMBER_COLOR = (255, 170, 60), (255, 50, 50), (255, 255, 120)
 
 
 def draw_faces(path: Path, faces: Sequence[Face], source: Source, protocol: Protocol) -> None:
-    """Faces (one or more) in the protocol's crop, with contours.
+    """Faces (one or more) in the protocol's crop, with contours; occluded landmarks are red.
 
-    The first is shown large with numbers, beside it the same mirrored, its landmarks renamed as the schema says; half
-    of the last row are mirrored, too.
+    The first is shown large with numbers, beside it the same mirrored, its landmarks renamed as the schema says; the
+    last four are mirrored, too.
     """
     large = [_tile(faces[0], source, protocol, LARGE, mirrored=mirrored, numbered=True) for mirrored in (False, True)]
     tiles = [
-        _tile(face, source, protocol, TILE, mirrored=place >= len(faces) - COLUMNS // 2)
+        _tile(face, source, protocol, TILE, mirrored=place >= len(faces) - 4)
         for place, face in enumerate(faces[1:], start=1)
     ]
-    _write_sheet(path, [np.hstack(large), *_rows(tiles)])
+    _write_sheet(path, [np.hstack(large), *_rows(tiles, TILE)])
 
 
 def draw_findings(path: Path, faces: dict[str, Sequence[Face]], source: Source, protocol: Protocol) -> None:
-    """A row of faces for each kind of finding."""
+    """A row of faces for each kind of finding, with numbers."""
     rows = []
     for kind, found in faces.items():
-        tiles = [_tile(face, source, protocol, TILE) for face in found[:COLUMNS]]
+        tiles = [_tile(face, source, protocol, MIDDLE, numbered=True) for face in found[: WIDTH // MIDDLE]]
         _caption(tiles[0], kind)
-        rows += _rows(tiles)
+        rows += _rows(tiles, MIDDLE)
     _write_sheet(path, rows)
 
 
@@ -79,6 +80,8 @@ def _tile(
     order = source.schema.flip if mirrored else slice(None)
     points, valid = apply(invert(to_image), face.landmarks_image[order]), face.valid[order]
     draw_landmarks(tile, points, valid, source.schema, MIRRORED_COLOR if mirrored else TRUE_COLOR)
+    for x, y in points[valid & face.occluded[order]]:
+        cv2.circle(tile, (round(x), round(y)), 2, OCCLUDED_COLOR, -1, cv2.LINE_AA)
     if numbered:
         offsets = 11 * _outward(points, valid, source.schema)
         for number in np.flatnonzero(valid):
@@ -100,10 +103,10 @@ def _outward(points: np.ndarray, known: np.ndarray, schema: LandmarkSchema) -> n
     return away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
 
 
-def _rows(tiles: list[np.ndarray]) -> list[np.ndarray]:
-    blank = np.full((TILE, TILE, 3), 255, np.uint8)
-    tiles = tiles + [blank] * (-len(tiles) % COLUMNS)
-    return [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
+def _rows(tiles: list[np.ndarray], side: int) -> list[np.ndarray]:
+    columns, blank = WIDTH // side, np.full((side, side, 3), 255, np.uint8)
+    tiles = tiles + [blank] * (-len(tiles) % columns)
+    return [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
 
 
 def _write_sheet(path: Path, rows: Iterable[np.ndarray]) -> None:
