@@ -70,7 +70,7 @@ def test_faces_that_were_trained_on_are_refused(run):
     config["data"]["source"]["init_args"]["test"] = 0
     config["data"]["holdout"] = {"test": 0.2}
     path.write_text(yaml.safe_dump(config))
-    with pytest.raises(SystemExit, match="5 of 5 test faces were among those that this checkpoint was trained on"):
+    with pytest.raises(SystemExit, match="8 of 8 test faces were among those that this checkpoint was trained on"):
         main(["robustness", str(run)])
     assert not (run / "robustness.json").exists()
 
