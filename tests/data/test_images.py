@@ -202,3 +202,14 @@ def test_reduced_jpegs_of_other_modes(tmp_path, mode):
 def test_a_jpeg_smaller_than_a_block_is_averaged_too(tmp_path):
     Image.fromarray(RGB[:5, :3]).save(tmp_path / "tiny.jpg")
     assert read_image(tmp_path / "tiny.jpg", 4).shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
+def test_of_an_animation_the_first_picture_is_read(tmp_path, suffix):
+    path = tmp_path / f"moving.{suffix}"
+    frames = [Image.new("RGB", (8, 6), color) for color in ((255, 0, 0), (0, 255, 0))]
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
+    with Image.open(path) as image:
+        assert image.n_frames == 2
+    assert (read_image(path) == [255, 0, 0]).all()

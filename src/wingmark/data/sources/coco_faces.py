@@ -25,7 +25,8 @@ class COCOFaces(Source):
     there is a `box_size`. With HRNet's `center` and `scale` the box `hrnet` is their square of 200 * scale pixels, 1.25
     times as wide in published numbers.
 
-    first_pixel: 1 where coordinates count from 1, as MMPose's do in 300W alone.
+    first_pixel: 1 where coordinates count from 1, as MMPose's do in 300W alone. (In COFW it left the boxes so, and
+    changed the landmarks: `dataset` is a pixel off there.)
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, image_in
+from wingmark.data.sources.reading import entry, image_in, tell_if_cut_off
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Box, Face
 
@@ -42,6 +42,7 @@ class CSVFaces(Source):
                 f"CSVFaces: there is no file {self.annotations}; set data.source.init_args.root to the images' folder "
                 "and annotations to the CSV file, relative to root"
             )
+        tell_if_cut_off(self.annotations)
         faces, counts = [], Counter()
         with self.annotations.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, finite, image_in, missing_layout
+from wingmark.data.sources.reading import entry, finite, image_in, missing_layout, tell_if_cut_off
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -50,6 +50,7 @@ class HRNetCSV(Source):
         path = self.root / self.lists[split]
         if not path.is_file():
             raise missing_layout("HRNetCSV", self.root, self.lists[split])
+        tell_if_cut_off(path)
         faces, counts = [], Counter()
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file)

@@ -77,11 +77,15 @@ def tell_if_partial(source: str, split: str, count: int, published: int, root: P
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a list; told loudly where the last one may be cut off, since half a number is a number too."""
-    text = text_of(path)
-    if text and not text.endswith("\n"):
+    """The lines of a list; told where the last one may be cut off."""
+    tell_if_cut_off(path)
+    return text_of(path).splitlines()
+
+
+def tell_if_cut_off(path: Path) -> None:
+    """Say so where a list does not end with a line end: half a number is a number too."""
+    if path.read_bytes()[-1:] not in (b"\n", b""):
         log.warning("%s does not end with a line end: if the file was cut off, its last face is wrong", path)
-    return text.splitlines()
 
 
 def text_of(path: Path) -> str:
