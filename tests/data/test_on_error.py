@@ -130,5 +130,5 @@ def test_boxes_without_end_are_refused(root, side):
     (root / "faces.csv").write_text((root / "faces.csv").read_text() + row("test0.png", "test", box=f"0,0,{side},9"))
     data = data_of(root)
     data.source.faces = lambda split: CSVFaces.faces(data.source, split) if split == "test" else []
-    with pytest.raises(ValueError, match=r"its file box makes a crop of .* px; mend it"):
+    with pytest.raises(ValueError, match=r"face test0.png#1: its file box makes a crop of .* px; mend it"):
         data.dataset("test")[6]

@@ -66,7 +66,9 @@ class Regions(Dataset):
         to_image = self.protocol.crop_to_image(face, self.crop_size, self.context)
         step = np.linalg.norm(to_image[:, :2], axis=0).min()
         if not step * self.crop_size < MAX_SIDE:
-            raise ValueError(f"its {self.protocol.box} box makes a crop of {step * self.crop_size:g} px; mend it")
+            raise ValueError(
+                f"face {face.id}: its {self.protocol.box} box makes a crop of {step * self.crop_size:g} px; mend it"
+            )
         # Down to between one and two pixels per pixel of the crop; one that jitter makes smaller may be enlarged a bit.
         reduce = 2 ** int(np.log2(max(step, 1)))
         image = self.source.read_image(face, reduce)
@@ -127,7 +129,7 @@ class _Faults(Dataset):
         try:
             self.regions.cut(index)
         except (ValueError, FileNotFoundError) as error:
-            return f"face {self.regions.faces[index].id}: {error}"
+            return str(error)
         return None
 
 

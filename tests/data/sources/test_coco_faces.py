@@ -128,7 +128,9 @@ def test_file_without_faces_and_missing_file(tmp_path):
     write(tmp_path)
     with pytest.raises(ValueError, match=r"test\.json: no face with an annotated landmark"):
         faces_of(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"COCOFaces: expected annotations/test\.json under .*gone, found no"):
+    with pytest.raises(
+        FileNotFoundError, match=r"COCOFaces: there is no file .*gone/annotations/test\.json; set .*, or test to null"
+    ):
         faces_of(tmp_path / "gone")
 
 

@@ -157,7 +157,9 @@ def test_nothing_in_the_file_and_no_file(tmp_path):
     write(tmp_path, image("a b.jpg"))
     with pytest.raises(ValueError, match=r"faces\.xml: no box that is not ignored"):
         faces_of(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"DlibXML: expected faces\.xml under .*gone, found no such folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"DlibXML: there is no file .*gone/faces\.xml; set .*, or train to null"
+    ):
         faces_of(tmp_path / "gone")
 
 
@@ -170,3 +172,18 @@ def test_real_samples():
     assert [face.id for face in faces[:7]] == [f"2007_007763.jpg#{number}" for number in range(7)]
     np.testing.assert_array_equal(faces[0].landmarks_image[[0, 8, 16]], [[201, 107], [213, 129], [231, 105]])
     assert faces[0].boxes == {"dataset": Box(212, 108, 37, 37)} and all(face.valid.all() for face in faces)
+
+
+def test_parts_around_another_element_of_the_box(tmp_path):
+    """imglab writes the label of a box inside it."""
+    write(tmp_path, image("a b.jpg", box("<label>person</label>\n" + parts())))
+    np.testing.assert_array_equal(faces_of(tmp_path)[0].landmarks_image, POINTS)
+
+
+@pytest.mark.parametrize(("inner", "after"), [("<part name='00' x='1' y='2'/>\n", ""), ("", box())])
+def test_elements_in_the_wrong_place(tmp_path, inner, after):
+    write(tmp_path, image("a b.jpg", box(), inner) + after)
+    with pytest.raises(
+        ValueError, match=r"faces.xml: not a whole XML file of dlib \(a (part|box) in the wrong place, line"
+    ):
+        faces_of(tmp_path)

@@ -119,7 +119,9 @@ def test_no_csv_empty_list_and_missing_list(tmp_path):
     write(tmp_path, HEADER)
     with pytest.raises(ValueError, match=r"test\.csv: no face below the header"):
         faces_of(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"HRNetCSV: expected test\.csv under .*gone, found no such folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"HRNetCSV: there is no file .*gone/test\.csv; set .*, or test to null"
+    ):
         faces_of(tmp_path / "gone")
 
 

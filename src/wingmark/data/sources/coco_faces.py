@@ -10,7 +10,7 @@ import numpy as np
 import wingmark.schema
 from wingmark.data.sources.coco import coco_box, image_name, numbers, read_coco
 from wingmark.data.sources.hrnet_csv import square_box
-from wingmark.data.sources.reading import entry, image_in, missing_layout
+from wingmark.data.sources.reading import entry, file_of_split, image_in
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 
@@ -44,11 +44,9 @@ class COCOFaces(Source):
         self.schema = wingmark.schema.get(schema)
 
     def faces(self, split: Split) -> list[Face]:
-        if self.files[split] is None:
+        path = file_of_split("COCOFaces", self.root, self.files, split)
+        if path is None:
             return []
-        path = self.root / self.files[split]
-        if not path.is_file():
-            raise missing_layout("COCOFaces", self.root, self.files[split])
         names, annotations = read_coco(path)
         faces, counts = [], Counter()
         for row, annotation in enumerate(annotations):

@@ -6,14 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import (
-    box_from_corners,
-    entry,
-    finite,
-    mat_module,
-    missing_layout,
-    tell_if_partial,
-)
+from wingmark.data.sources.reading import box_from_corners, entry, finite, mat_module, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import shrink
 from wingmark.types import Face

@@ -9,7 +9,7 @@ from xml.parsers import expat
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, finite, image_in, missing_layout
+from wingmark.data.sources.reading import entry, file_of_split, finite, image_in
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -28,10 +28,9 @@ class DlibXML(Source):
 
         <image file='a.jpg'> <box top='90' left='194' width='37' height='37'> <part name='00' x='201' y='107'/> ...
 
-    `train`, `val` and `test` are such files, relative to `root`; a split without one has no faces. The path of an image
-    starts from its file. Parts are named by the number of their landmark, with or without leading zeros; one that a
-    box lacks has no location. Boxes with ignore='1' are left out. Coordinates count from 0. The box `dataset` is the
-    box, which may cut landmarks.
+    `train`, `val` and `test` are such files, relative to `root`. The path of an image starts from its file. Parts are
+    named by the number of their landmark; one that a box lacks has no location. Boxes with ignore='1' are left out.
+    Coordinates count from 0. The box `dataset` is the box, which may cut landmarks.
     """
 
     def __init__(
@@ -42,11 +41,9 @@ class DlibXML(Source):
         self.schema = wingmark.schema.get(schema)
 
     def faces(self, split: Split) -> list[Face]:
-        if self.files[split] is None:
+        path = file_of_split("DlibXML", self.root, self.files, split)
+        if path is None:
             return []
-        path = self.root / self.files[split]
-        if not path.is_file():
-            raise missing_layout("DlibXML", self.root, self.files[split])
         faces, counts = [], Counter()
         for box in _boxes(path):
             if box.attributes.get("ignore") != "1":
@@ -61,9 +58,8 @@ class DlibXML(Source):
         return faces
 
     def _face(self, box: BoxElement, name: str, number: int) -> Face:
-        left, top, width, height = finite(
-            [box.attributes.get(side, f"no {side}") for side in ("left", "top", "width", "height")]
-        ).tolist()
+        sides = [box.attributes.get(side, f"no {side}") for side in ("left", "top", "width", "height")]
+        left, top, width, height = finite(sides).tolist()
         if not (width > 0 and height > 0):
             raise ValueError(f"the box is {width:g} x {height:g} pixels")
         if not box.parts:
@@ -88,26 +84,25 @@ class DlibXML(Source):
 
 def _boxes(path: Path) -> list[BoxElement]:
     """The boxes of a file in its order. Raises ValueError for XML that is damaged or has a DOCTYPE."""
-    parser, boxes, image, inside_box = expat.ParserCreate(), [], "", False
+    parser, boxes, image, parents = expat.ParserCreate(), [], "", [""]
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal image, inside_box
+        nonlocal image
         if tag == "image":
             image = attributes.get("file", "").replace("\\", "/")
-        elif tag == "box":
+        elif (tag, parents[-1]) == ("box", "image"):
             boxes.append(BoxElement(parser.CurrentLineNumber, image, attributes, []))
-        elif tag == "part" and inside_box:
+        elif (tag, parents[-1]) == ("part", "box"):
             boxes[-1].parts.append(attributes)
-        inside_box = tag in ("box", "part")
-
-    def end(tag: str) -> None:
-        nonlocal image, inside_box
-        image, inside_box = "" if tag == "image" else image, inside_box and tag != "box"
+        elif tag in ("box", "part"):
+            raise ValueError(f"a {tag} in the wrong place, line {parser.CurrentLineNumber}")
+        parents.append(tag)
 
     def refuse(*_: object) -> None:
-        raise ValueError("a DOCTYPE, whose entities may unfold without end, and which dlib does not write")
+        raise ValueError("a DOCTYPE, which dlib does not write, and whose entities may unfold without end")
 
-    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, refuse
+    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, refuse
+    parser.EndElementHandler = lambda tag: parents.pop()
     try:
         parser.Parse(path.read_bytes(), True)
     except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding of no known name

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, finite, image_in, missing_layout, tell_if_cut_off
+from wingmark.data.sources.reading import entry, file_of_split, finite, image_in, tell_if_cut_off
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -45,11 +45,9 @@ class HRNetCSV(Source):
         self._coordinates = [f"original_{i}_{axis}" for i in range(self.schema.num_landmarks) for axis in "xy"]
 
     def faces(self, split: Split) -> list[Face]:
-        if self.lists[split] is None:
+        path = file_of_split("HRNetCSV", self.root, self.lists, split)
+        if path is None:
             return []
-        path = self.root / self.lists[split]
-        if not path.is_file():
-            raise missing_layout("HRNetCSV", self.root, self.lists[split])
         tell_if_cut_off(path)
         faces, counts = [], Counter()
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:

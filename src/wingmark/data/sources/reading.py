@@ -70,6 +70,19 @@ def missing_layout(source: str, root: Path, expected: str) -> FileNotFoundError:
     )
 
 
+def file_of_split(source: str, root: Path, files: dict[str, str | None], split: str) -> Path | None:
+    """The annotations that a source was given for a split, relative to its root; None where it was given none."""
+    if files[split] is None:
+        return None
+    path = root / files[split]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{source}: there is no file {path}; set data.source.init_args.root to the folder of the set and {split} "
+            f"to a file in it, or {split} to null where there is none"
+        )
+    return path
+
+
 def tell_if_partial(source: str, split: str, count: int, published: int, root: Path) -> None:
     """Say so where a copy holds fewer faces than the full set."""
     if count < published:
