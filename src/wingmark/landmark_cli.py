@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 import yaml
@@ -26,6 +26,11 @@ class LandmarkParser(LightningArgumentParser):
 
     def print_usage(self, file: Any = None) -> None:
         pass
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if "Expected a path" in message:
+            message += "\nGive a class, such as WFLW, or a YAML file, such as configs/sources/wflw.yaml"
+        super().error(message, ex)
 
 
 class Bar(TQDMProgressBar):

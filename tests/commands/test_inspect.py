@@ -96,7 +96,7 @@ def test_defects_of_every_sort(small_300w, here, capsys):
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     expected = [
-        ("unreadable annotation", "train", "", r"4_1\.pts.*68"),
+        ("unusable annotation", "train", "", r"4_1\.pts.*68"),
         ("unreadable image", "train", "afw/3_1.png#0", r"3_1\.png.*cannot be decoded"),
         ("image in two splits", "test", "ibug/image_0.png#0", r"^same pixels as afw/5_1.png#0 \(train\)$"),
     ]
@@ -106,7 +106,7 @@ def test_defects_of_every_sort(small_300w, here, capsys):
     assert rows_of("there/findings.csv")[1:] == [list(finding) for finding in findings]
     assert re.search(r"unreadable image +1 +afw/3_1.png#0:", out)
     assert Path("there/findings.png").is_file()
-    with pytest.raises(SystemExit, match="3 findings that were not known before, see there/findings.csv"):
+    with pytest.raises(SystemExit, match="findings that were not known before: 3, see there/findings.csv"):
         main(["inspect", *small_300w, "--output", "there", "--strict"])
 
 

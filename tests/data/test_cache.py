@@ -1,6 +1,7 @@
 """data.cache against other processes, crashes, full disks and folders that cannot be written."""
 
 import errno
+import logging
 import multiprocessing
 import os
 import signal
@@ -105,7 +106,8 @@ def test_a_damaged_cache_is_named(tmp_path, damage):
     assert str(file.parent) in str(error.value)
 
 
-def test_a_changed_image_is_noticed(tmp_path):
+def test_a_changed_image_is_noticed(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wingmark")
     (tmp_path / "faces.csv").write_text("image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4\na.png,20,20,40,20,30,30,22,40,38,40\n")
 
     def crop(gray: int) -> np.ndarray:
@@ -118,3 +120,5 @@ def test_a_changed_image_is_noticed(tmp_path):
     assert (crop(100) == 100).all() and (crop(0) == 100).all()
     assert (crop(200) == 200).all()
     assert len(list((tmp_path / "cache").iterdir())) == 2
+    said = {f"data.cache: 1 faces kept in {path}, 0.0 GiB" for path in (tmp_path / "cache").iterdir()}
+    assert set(caplog.messages) == said

@@ -1,5 +1,6 @@
 """data.on_error: what is wrong with a face ends the program, or is left out and named."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from wingmark.data import Holdout, LandmarkDataModule
 from wingmark.data.balancing import PoseBalancing
+from wingmark.data.regions import Regions
 from wingmark.data.sources import CSVFaces
 
 POINTS = np.array([(20, 20), (44, 22), (32, 34), (24, 44), (42, 45)])
@@ -55,7 +57,7 @@ def test_skip_leaves_out_counts_and_names(root, caplog, tmp_path, cache):
     assert [face.id for face in data.dataset("train").faces] == [f"train{i}.png#{i == 0:d}" for i in range(6)]
     assert len(data.dataset("val")) == 6
     assert all(data.dataset("train")[i].image.shape == (3, 32, 32) for i in range(6))
-    annotations, images = caplog.messages
+    annotations, images = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert annotations.startswith("data.on_error skip: 2 train annotations are left out:\n")
     assert (
         "line 2: there is no image" in annotations and "line 3: could not convert string to float: '4x4'" in annotations
@@ -67,6 +69,19 @@ def test_skip_leaves_out_counts_and_names(root, caplog, tmp_path, cache):
         "outside.png#0: its file box lies out",
     ):
         assert reason in images
+
+
+def test_with_a_cache_images_are_looked_at_once(root, caplog, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    data_of(root, on_error="skip", cache=str(cache)).faces("train")
+    said = caplog.messages
+    caplog.clear()
+    with monkeypatch.context() as patch:
+        patch.delattr(Regions, "cut")
+        assert len(data_of(root, on_error="skip", cache=str(cache)).faces("train")) == 6
+    assert caplog.messages == said
+    Image.new("RGB", (64, 64)).save(root / "empty.png")
+    assert len(data_of(root, on_error="skip", cache=str(cache)).faces("train")) == 7
 
 
 def test_everything_agrees_on_who_is_left(root):

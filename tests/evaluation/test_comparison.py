@@ -203,7 +203,7 @@ def test_repeated_faces_of_a_group_add_no_certainty():
 def test_few_groups_give_no_verdict(tmp_path):
     few = {"group": np.array([f"{i % 5}" for i in range(FACES)])}
     comparison = Comparison.of([write(tmp_path / "a", HARD, **few), write(tmp_path / "b", HARD - 0.01, **few)])
-    assert {r.verdict for r in comparison.rows if r.method == "b"} == {"too few groups"}
+    assert {r.verdict for r in comparison.rows if r.method == "b"} == {"too few photos"}
 
 
 TRIALS = 200

@@ -213,8 +213,8 @@ def test_unreadable_images_and_annotations_and_known_defects(sound):
     source.unreadable = {"list.txt, line 7": "3 fields", "list.txt, line 9": "4 fields"}
     source.known_defects = {"broken": "half of it is missing", sound[6].image.stem: "an eye is wrong"}
     assert found(source) == [
-        Finding("unreadable annotation", "train", "", "list.txt, line 7: 3 fields; mend it"),
-        Finding("unreadable annotation", "train", "", "list.txt, line 9: 4 fields; mend it"),
+        Finding("unusable annotation", "train", "", "list.txt, line 7: 3 fields; mend it"),
+        Finding("unusable annotation", "train", "", "list.txt, line 9: 4 fields; mend it"),
         Finding("known defect", "train", broken.id, "half of it is missing", "half of it is missing"),
         Finding("known defect", "train", sound[6].id, "an eye is wrong", "an eye is wrong"),
         Finding("unreadable image", "train", broken.id, "train/broken.png: cannot be decoded", "half of it is missing"),

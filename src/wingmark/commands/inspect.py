@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> list[Finding]:
     console.print(f"{arguments.output}: findings.csv, {', '.join(pictures)}", markup=False)
     new = [finding for finding in findings if not finding.known]
     if arguments.strict and new:
-        sys.exit(f"wingmark: {len(new)} findings that were not known before, see {arguments.output / 'findings.csv'}")
+        findings_csv = arguments.output / "findings.csv"
+        sys.exit(f"wingmark: findings that were not known before: {len(new)}, see {findings_csv}")
     return findings
 
 

@@ -49,8 +49,9 @@ class LandmarkDataModule(LightningDataModule):
         boxes: a csv file with the columns id, x_min, y_min, x_max, y_max: boxes of one's own, which protocols call
             `file`.
         on_error: what happens to a face whose annotation or image cannot be used. `skip` looks at every image before
-            each start, leaves out what is wrong with training and validation faces, and names it. Test faces are never
-            left out. What `holdout` cuts from the training faces changes with those that can be read.
+            each start, with `cache` before the first one, leaves out what is wrong with training and validation faces,
+            and names it. Test faces are never left out. What `holdout` cuts from the training faces changes with the
+            annotations that can be read.
         seed: of the order and the augmentation; the command line takes it from `seed_everything`.
     """
 
@@ -125,7 +126,7 @@ class LandmarkDataModule(LightningDataModule):
                     self.protocol.normalizers_of([face], self.schema)
                     sound.append(face)
             regions = Regions(self.source, sound, self.protocol, self.crop_size, 1.0, self.context)
-            faults = regions.faults(self.num_workers)
+            faults = regions.faults(self.cache and Path(self.cache), self.num_workers)
         left_out += faults.values()
         tell_left_out(f"{split} faces", left_out)
         return [face for index, face in enumerate(sound) if index not in faults]

@@ -1,12 +1,12 @@
 """Face boxes of one's own, from a detector for example, for any data set."""
 
-import csv
 import logging
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from wingmark.data.sources.reading import box_from_corners, finite
+from wingmark.data.sources.reading import box_from_corners, finite, read_csv
 from wingmark.data.sources.source import Split
 from wingmark.types import Box, Face
 
@@ -46,19 +46,19 @@ def _read(path: Path) -> dict[str, Box]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; set data.boxes to a csv file of boxes, or to null")
     boxes = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.reader(file, skipinitialspace=True)
-        try:
-            header = [name.strip() for name in next(rows, [])]
-            if any(header.count(column) != 1 for column in COLUMNS):
-                raise ValueError(f"the header must have the columns {','.join(COLUMNS)} once each, got {header}")
-            for row in filter(None, rows):
-                if len(row) != len(header):
-                    raise ValueError(f"{len(row)} cells, the header has {len(header)}")
-                cells = dict(zip(header, map(str.strip, row), strict=True))
-                if cells["id"] in boxes:
-                    raise ValueError(f"{cells['id']!r} came before")
-                boxes[cells["id"]] = box_from_corners(*finite([cells[column] for column in COLUMNS[1:]]).tolist())
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path}, line {rows.line_num}: {error}; mend or remove it") from error
+
+    def read(cells: dict[str, str]) -> None:
+        if cells["id"] in boxes:
+            raise ValueError(f"{cells['id']!r} came before")
+        boxes[cells["id"]] = box_from_corners(*finite([cells[column] for column in COLUMNS[1:]]).tolist())
+
+    read_csv(path, partial(_columns, path), read)
     return boxes
+
+
+def _columns(path: Path, header: list[str]) -> list[str]:
+    if any(header.count(column) != 1 for column in COLUMNS):
+        raise ValueError(
+            f"{path}, line 1: the header must have the columns {','.join(COLUMNS)} once each, got {header}; mend it"
+        )
+    return header

@@ -6,6 +6,8 @@ so a cache changes the speed and nothing else.
 """
 
 import hashlib
+import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,11 +19,15 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from wingmark.data.sources.reading import json_of
 from wingmark.data.sources.source import Source
+from wingmark.files import whole_file
 from wingmark.geometry import compose, invert
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
+
+log = logging.getLogger(__name__)
 
 MAX_SIDE = 1e6  # of a crop, in pixels of the image: what is larger is no box of a face
 
@@ -64,7 +70,7 @@ class Regions(Dataset):
     def cut(self, index: int) -> Region:
         face = self.faces[index]
         to_image = self.protocol.crop_to_image(face, self.crop_size, self.context)
-        step = np.linalg.norm(to_image[:, :2], axis=0).min()
+        step = np.hypot(*to_image[:, :2]).min()
         if not step * self.crop_size < MAX_SIDE:
             raise ValueError(
                 f"face {face.id}: its {self.protocol.box} box makes a crop of {step * self.crop_size:g} px; mend it"
@@ -90,11 +96,20 @@ class Regions(Dataset):
             np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), compose(reduced_to_image, corner)
         )
 
-    def faults(self, num_workers: int) -> dict[int, str]:
-        """Which faces cannot be cut out of their images, by index, and why. Looks at every image."""
-        loader = _in_order(_Faults(self), num_workers)
-        found = progress(loader, "Looking at all images", len(self))
-        return {index: fault for index, fault in enumerate(found) if fault is not None}
+    def faults(self, folder: Path | None, num_workers: int) -> dict[int, str]:
+        """Which faces cannot be cut out of their images, by index, and why.
+
+        Looks at every image, unless a file under `folder` tells what was found before.
+        """
+        known = folder and folder / f"{self.key()}-faults.json"
+        if known and known.is_file():
+            return {int(index): fault for index, fault in json_of(known).items()}
+        found = progress(_in_order(_Faults(self), num_workers), "Looking at all images", len(self))
+        faults = {index: fault for index, fault in enumerate(found) if fault is not None}
+        if known:
+            with whole_file(known) as path:
+                path.write_text(json.dumps(faults))
+        return faults
 
     def keep_in(self, folder: Path, num_workers: int) -> None:
         """Serve the regions from a file under `folder`, written now if it is not there yet."""
@@ -104,6 +119,8 @@ class Regions(Dataset):
                 _Cache.write(path, self, num_workers)
             except OSError as error:
                 raise OSError(f"{error}; data.cache is {folder}: give another folder, or null") from error
+            size = (path / "pixels.bin").stat().st_size / 2**30
+            log.info(f"data.cache: {len(self):,} faces kept in {path}, {size:.1f} GiB")
         self._cache = _Cache(path)
 
     def key(self) -> str:

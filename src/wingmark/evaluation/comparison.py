@@ -167,7 +167,7 @@ class Comparison:
 
 
 def _ends(form: str, interval: tuple[float, float] | None) -> str:
-    return form.format(*(100 * end for end in interval)) if interval else "few groups"
+    return form.format(*(100 * end for end in interval)) if interval else "few photos"
 
 
 def _letter(position: int) -> str:

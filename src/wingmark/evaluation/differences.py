@@ -38,7 +38,7 @@ class Row:
     """One score of one method on one subset, as fractions with 95 % intervals, and its difference to the first method.
 
     by_seed: the score of every training; value is their mean. The last three are None for the first method itself.
-    verdict: `better`, `worse`, `within noise` or `too few groups`, of which NME and AUC have no interval either.
+    verdict: `better`, `worse`, `within noise` or `too few photos`, of which NME and AUC have no interval either.
     """
 
     method: str
@@ -98,7 +98,7 @@ def seed_noise(*by_seed: np.ndarray) -> np.ndarray:
 
 def _verdict(score: str, low: float, high: float, group: np.ndarray, difference: np.ndarray) -> str:
     if len(np.unique(group)) < FEWEST_GROUPS:
-        return "too few groups"
+        return "too few photos"
     if low <= 0 <= high or len(np.unique(group[difference != 0])) < FEWEST_CHANGED:
         return "within noise"
     return "better" if (low > 0) == (score == "auc") else "worse"

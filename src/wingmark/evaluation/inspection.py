@@ -58,7 +58,7 @@ def inspect(source: Source, box: str, num_workers: int) -> tuple[Labels, list[Fi
         faces += of_split
         splits += [split] * len(of_split)
         for sentence in left_out:  # a file of all splits is read for each
-            unreadable.setdefault(sentence, Finding("unreadable annotation", split, "", sentence))
+            unreadable.setdefault(sentence, Finding("unusable annotation", split, "", sentence))
     if not faces:
         raise ValueError(f"{type(source).__name__} has no faces; check data.source{''.join(list(unreadable)[:1])}")
     expected = (source.schema.num_landmarks, 2)

@@ -10,15 +10,17 @@ Both cells of a true landmark are empty (NaN in npz) where it is not annotated. 
 subsets, joined by semicolons. `predictions.npz` of a run also holds its protocol and schema.
 """
 
-import csv
 import json
 import zipfile
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import wingmark.schema
+from wingmark.data.sources.reading import read_csv
 from wingmark.protocol import OF_DATASET, Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import name_faces
@@ -46,41 +48,39 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def _read_csv(path: Path) -> dict[str, Any]:
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
-        count = sum(name.startswith("true_x") for name in header)
-        points = [f"{axis}{k}" for k in range(count) for axis in "xy"]
-        needed = ["id", *points, *(f"true_{name}" for name in points)]
-        missing, unknown = set(needed) - set(header), set(header) - {*needed, "normalizer", "group", "tags"}
-        if not count or missing or unknown or len(set(header)) < len(header):
-            raise ValueError(
-                f"{path}, line 1: expected id,x0,y0,...,true_x0,true_y0,... and optionally normalizer,group,tags, each "
-                f"once; missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}"
-            )
-        try:
-            rows = [_numbers_of(row, header, path, reader.line_num) for row in reader if row]
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}; mend or remove it") from error
+    rows: list[dict[str, str | float]] = []
+    read_csv(
+        path, partial(_columns, path), lambda cells: rows.append({name: _value(name, cells[name]) for name in cells})
+    )
     if not rows:
         raise ValueError(f"{path}, line 2: no face below the header; add one row per face")
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    arrays = {name: np.array(columns[name]) for name in ("id", "normalizer", "group", "tags") if name in columns}
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    arrays = {name: columns[name] for name in ("id", "normalizer", "group", "tags") if name in columns}
+    points = _points(columns)
     for key, prefix in (("landmarks_image", ""), ("target", "true_")):
-        arrays[key] = np.array([columns[prefix + name] for name in points]).T.reshape(-1, count, 2)
+        arrays[key] = np.stack([columns[prefix + name] for name in points], axis=1).reshape(len(rows), -1, 2)
     return arrays
 
 
-def _numbers_of(row: list[str], header: list[str], path: Path, line: int) -> list[str | float]:
-    if len(row) != len(header):
-        raise ValueError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}; mend or remove it")
-    try:
-        return [
-            cell.strip() if name in ("id", "group", "tags") else float(cell.strip() or "nan")
-            for name, cell in zip(header, row, strict=True)
-        ]
-    except ValueError as error:
-        raise ValueError(f"{path}, line {line}: {error}; mend or remove it") from error
+def _columns(path: Path, header: list[str]) -> list[str]:
+    points = _points(header)
+    needed = ["id", *points, *(f"true_{name}" for name in points)]
+    missing, unknown = set(needed) - set(header), set(header) - {*needed, "normalizer", "group", "tags"}
+    if not points or missing or unknown or len(set(header)) < len(header):
+        raise ValueError(
+            f"{path}, line 1: expected id,x0,y0,...,true_x0,true_y0,... and optionally normalizer,group,tags, each "
+            f"once; missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}"
+        )
+    return header
+
+
+def _points(columns: Iterable[str]) -> list[str]:
+    """x0, y0, x1, ...: as many as the columns have true landmarks."""
+    return [f"{axis}{k}" for k in range(sum(name.startswith("true_x") for name in columns)) for axis in "xy"]
+
+
+def _value(column: str, cell: str) -> str | float:
+    return cell if column in ("id", "group", "tags") else float(cell or "nan")
 
 
 def check(

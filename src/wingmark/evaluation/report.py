@@ -117,7 +117,7 @@ class Report:
 
 def _percent(value: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
-        return f"{100 * value:.2f} few groups"
+        return f"{100 * value:.2f} few photos"
     return f"{100 * value:.2f} {100 * interval[0]:.2f}-{100 * interval[1]:.2f}"
 
 

@@ -15,7 +15,7 @@ class Scores:
     """Scores of a set of faces, as fractions, with 95 % intervals; FR and AUC at the protocol's threshold.
 
     p90, p95, p99: the NME that so many percent of the faces do not exceed. NME and AUC have no interval where there are
-    too few groups to tell.
+    too few photos to tell.
     """
 
     faces: int

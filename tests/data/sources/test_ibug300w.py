@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from wingmark.data.sources import IBUG300W
+from wingmark.data.sources.reading import leaving_out
 from wingmark.geometry import tight_box
 from wingmark.types import Box
 
@@ -160,13 +162,27 @@ def test_file_of_boxes_cut_off(root):
     assert str(error.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("corners", [[5.0, 1.0, 5.0, 9.0], [1.0, 1.0, 2.0], [1.0, 1.0, float("nan"), 2.0]])
-def test_box_that_is_none(root, corners):
+BAD_BOXES = {
+    "no width": ([5.0, 1.0, 5.0, 9.0], "the rectangle 4 0 4 8 (x_min y_min x_max y_max) has no area"),
+    "three numbers": ([1.0, 1.0, 2.0], "expected imgName and 4 numbers bb_detector"),
+    "not a number": ([1.0, 1.0, float("nan"), 2.0], "expected finite numbers, got nan"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BOXES)
+def test_box_that_is_none(root, case):
+    corners, says = BAD_BOXES[case]
     path = root / "Bounding Boxes" / "bounding_boxes_ibug.mat"
-    write_boxes(path, {"image_003_1.jpg": corners})
-    with pytest.raises(ValueError, match=r"expected imgName and 4 numbers bb_detector .*; unpack it again") as error:
+    write_boxes(path, {"image_092 _01.jpg": [11.0, 21.0, 31.0, 61.0], "image_003_1.jpg": corners})
+    with pytest.raises(ValueError, match=re.escape(says)) as error:
         IBUG300W(str(root)).faces("test")
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}, bounding_boxes[1]: ")
+    assert str(error.value).endswith("; correct it or unpack it again")
+    with leaving_out() as left_out:
+        boxes = {face.id: face.boxes for face in IBUG300W(str(root)).faces("test")}
+    assert len(left_out) == 1
+    assert [*boxes["ibug/image_092 _01.jpg#0"]] == ["detector"]
+    assert not boxes["ibug/image_003_1.jpg#0"]
 
 
 def test_partial_copy_is_told_once(root, caplog):

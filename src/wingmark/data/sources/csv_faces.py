@@ -1,6 +1,5 @@
 """Your own set: a folder of images and one CSV file of landmarks."""
 
-import csv
 import re
 from collections import Counter
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, image_in, tell_if_cut_off
+from wingmark.data.sources.reading import image_in, read_csv
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Box, Face
 
@@ -42,39 +41,32 @@ class CSVFaces(Source):
                 f"CSVFaces: there is no file {self.annotations}; set data.source.init_args.root to the images' folder "
                 "and annotations to the CSV file, relative to root"
             )
-        tell_if_cut_off(self.annotations)
         faces, counts = [], Counter()
-        with self.annotations.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.reader(file)
-            columns = self._columns(next(reader, []))
-            try:
-                for row in filter(None, reader):
-                    with entry(f"{self.annotations}, line {reader.line_num}", "mend or remove it"):
-                        if len(row) != len(columns):
-                            raise ValueError(f"{len(row)} cells, the header has {len(columns)}")
-                        cells = dict(zip(columns, map(str.strip, row), strict=True))
-                        if cells.setdefault("split", "train") not in SPLITS:
-                            raise ValueError(f"split must be train, val or test, got {cells['split']!r}")
-                        name = Path(cells["image"]).as_posix()
-                        number, counts[name] = counts[name], counts[name] + 1
-                        if cells["split"] == split:
-                            faces.append(self._face(cells, name, number))
-            except csv.Error as error:
-                raise ValueError(f"{self.annotations}, line {reader.line_num}: {error}; mend or remove it") from error
+
+        def read(cells: dict[str, str]) -> None:
+            if cells.setdefault("split", "train") not in SPLITS:
+                raise ValueError(f"split must be train, val or test, got {cells['split']!r}")
+            name = Path(cells["image"]).as_posix()
+            number, counts[name] = counts[name], counts[name] + 1
+            if cells["split"] == split:
+                faces.append(self._face(cells, name, number))
+
+        read_csv(self.annotations, self._columns, read)
         if not counts:
             raise ValueError(f"{self.annotations}, line 2: no face below the header; add one row per face")
         return faces
 
     def _columns(self, header: list[str]) -> list[str]:
         """The header in our names, after checking that it has the columns needed, once each, and no unknown ones."""
-        columns = [_our_name(name.strip()) for name in header]
+        columns = [_our_name(name) for name in header]
         required = {"image", *self._coordinates, *(BOX if {*BOX} & {*columns} else ())}
         missing, unknown = required - {*columns}, {*columns} - required - {"split", "group", "tags"}
         if missing or unknown or len({*columns}) < len(columns):
             found, needed = sum(bool(re.fullmatch(r"[xy]\d+", name)) for name in columns), len(self._coordinates)
             raise ValueError(
                 f"{self.annotations}, line 1: {found} coordinate columns, schema {self.schema.name} needs {needed} "
-                f"(missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}); choose another schema, or mend the "
+                f"(missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}); choose another "
+                "data.source.init_args.schema, or mend the "
                 f"header: image,x0,y0,... and optionally split,{','.join(BOX)},group,tags, each once"
             )
         return columns

@@ -1,14 +1,14 @@
 """The CSV lists of 300W, WFLW and AFLW that come with HRNet."""
 
-import csv
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, file_of_split, finite, image_in, tell_if_cut_off
+from wingmark.data.sources.reading import file_of_split, finite, image_in, read_csv
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -48,25 +48,13 @@ class HRNetCSV(Source):
         path = file_of_split("HRNetCSV", self.root, self.lists, split)
         if path is None:
             return []
-        tell_if_cut_off(path)
         faces, counts = [], Counter()
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.reader(file)
-            try:
-                columns = self._columns(path, next(reader, []))
-                for row in filter(None, reader):
-                    with entry(f"{path}, line {reader.line_num}"):
-                        if len(row) != len(columns):
-                            raise ValueError(f"{len(row)} cells, the header has {len(columns)}")
-                        faces.append(self._face(dict(zip(columns, row, strict=True)), counts))
-            except csv.Error as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}; correct or remove it") from error
+        read_csv(path, partial(self._columns, path), lambda cells: faces.append(self._face(cells, counts)))
         if not faces:
             raise ValueError(f"{path}: no face below the header; choose another list")
         return faces
 
-    def _columns(self, path: Path, header: list[str]) -> list[str]:
-        columns = [name.strip() for name in header]
+    def _columns(self, path: Path, columns: list[str]) -> list[str]:
         expected = {"image_name", *REGION, *self._coordinates}
         missing, unknown = expected - {*columns}, {*columns} - expected - {"box_size"}
         if missing or unknown or len({*columns}) < len(columns):
@@ -78,7 +66,7 @@ class HRNetCSV(Source):
         return columns
 
     def _face(self, cells: dict[str, str], counts: Counter) -> Face:
-        name = (Path(self.images) / cells["image_name"].strip()).as_posix()
+        name = (Path(self.images) / cells["image_name"]).as_posix()
         counts[name] += 1
         landmarks = finite([cells[column] for column in self._coordinates]).reshape(-1, 2) - self.first_pixel
         scale, *center = finite([cells[column] for column in REGION]).tolist()

@@ -13,6 +13,7 @@ from wingmark.data.sources.reading import (
     box_from_corners,
     entry,
     files_of,
+    finite,
     images_by_stem,
     mat_file,
     missing_layout,
@@ -41,8 +42,8 @@ class IBUG300W(Source):
         root/ibug/*.pts                     root/lfpw/{trainset,testset}/*.pts
         root/Bounding Boxes/bounding_boxes_*.mat
 
-    with the image beside each `.pts`. Test faces are tagged `common` (HELEN, LFPW) or `challenge` (iBUG). Faces have
-    the box `detector` where the folder of boxes is there and scipy is installed. The group is the photo.
+    with the image beside each `.pts`. Test faces are tagged `common` (HELEN, LFPW) or `challenge` (iBUG). The box
+    `detector` is there where its files and scipy are. The group is the photo.
     """
 
     published_counts: ClassVar[dict[Split, int]] = {"train": 3148, "test": 689}
@@ -62,15 +63,12 @@ class IBUG300W(Source):
 
     def _folder(self, name: str) -> Path:
         """Where a set lies; some unpackings nest once more, as `afw/afw`."""
-        nested = self.root / name.partition("/")[0] / name
-        return nested if nested.is_dir() else self.root / name
+        return nested if (nested := self.root / name.partition("/")[0] / name).is_dir() else self.root / name
 
     def _faces_of(self, name: str, folder: Path) -> list[Face]:
-        images, boxes = images_by_stem(folder), self._detector_boxes(name)
-        faces = []
-        for path in files_of(folder, ".pts"):
-            if path.stem.endswith("_mirror"):
-                continue
+        images, boxes, faces = images_by_stem(folder), self._detector_boxes(name), []
+        originals = [path for path in files_of(folder, ".pts") if not path.stem.endswith("_mirror")]
+        for path in originals:
             with entry():
                 image = image_beside(path, images)
                 faces.append(
@@ -87,20 +85,21 @@ class IBUG300W(Source):
 
     def _detector_boxes(self, name: str) -> dict[str, Box]:
         """The detector's boxes by the stem of the image; iBUG's file also holds faces of AFW."""
-        path = self.root / "Bounding Boxes" / f"bounding_boxes_{name.replace('/', '_')}.mat"
+        path, boxes = self.root / "Bounding Boxes" / f"bounding_boxes_{name.replace('/', '_')}.mat", {}
         if not path.is_file():
-            return {}
+            return boxes
         try:
             rows = np.atleast_1d(mat_file(path, "bounding_boxes")["bounding_boxes"])
         except ImportError as error:
             log.warning("%s is not read, faces have no detector box: %s", path, error)
-            return {}
-        try:
-            return {Path(row.imgName).stem: box_from_corners(*(row.bb_detector - 1.0).tolist()) for row in rows}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: expected imgName and 4 numbers bb_detector ({error}); unpack it again"
-            ) from error
+            return boxes
+        for number, row in enumerate(rows):
+            with entry(f"{path}, bounding_boxes[{number}]", "correct it or unpack it again"):
+                try:
+                    boxes[Path(row.imgName).stem] = box_from_corners(*(finite(row.bb_detector.tolist()) - 1).tolist())
+                except (AttributeError, TypeError) as error:
+                    raise ValueError(f"expected imgName and 4 numbers bb_detector ({error})") from error
+        return boxes
 
 
 def _photo(name: str, stem: str) -> str:

@@ -1,12 +1,13 @@
 """What the readers of annotations share: naming what is wrong and where, and leaving it out on request."""
 
+import csv
 import io
 import json
 import logging
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -104,6 +105,28 @@ def tell_if_cut_off(path: Path) -> None:
 def text_of(path: Path) -> str:
     """The text of an annotation file; what is no UTF-8 becomes a character that no number or name contains."""
     return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def read_csv(path: Path, columns: Callable[[list[str]], list[str]], read: Callable[[dict[str, str]], None]) -> None:
+    """Hand every row below the header of a csv file to `read`, as its cells by column, stripped.
+
+    columns: the names of the cells, from those in the header. Both raise ValueError where something is wrong.
+    """
+    tell_if_cut_off(path)
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if len(header) == 1 and ";" in header[0]:
+                raise ValueError(f"{path}, line 1: columns are separated by semicolons; save the table with commas")
+            names = columns(header)
+            for row in filter(None, reader):
+                with entry(f"{path}, line {reader.line_num}", "mend or remove it"):
+                    if len(row) != len(names):
+                        raise ValueError(f"{len(row)} cells, the header has {len(names)}")
+                    read(dict(zip(names, map(str.strip, row), strict=True)))
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}; mend or remove it") from error
 
 
 def json_of(path: Path) -> object:
