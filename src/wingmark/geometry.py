@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from wingmark.types import Box
 
+MAX_HALVINGS = 5  # of images as tensors before a crop is cut out: enough for faces 60 times as large as the crop
+
 
 def tight_box(landmarks: np.ndarray) -> Box:
     """The smallest upright box around points (N, 2). It is made from the answer: name it where it is used."""
@@ -167,20 +169,26 @@ def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
     return image, np.array([[factor, 0.0, offset], [0.0, factor, offset]])
 
 
+def reduction(step: float) -> int:
+    """How many pixels to average, in x and in y, before sampling every `step` pixels: a power of two, at most `step`.
+
+    Bilinear sampling alone would skip pixels and alias.
+    """
+    return 2 ** int(np.log2(max(step, 1)))
+
+
 def warp(image, crop_to_source, size: int):
     """Cut a square crop (size, size, C) out of an image by its map, bilinear, black outside.
 
     With tensors, crops (B, C, size, size) uint8 out of images (B, C, H, W) uint8 by maps (B, 2, 3) float64, on their
-    device. Both agree within one gray level, with OpenCV 4, which samples at multiples of 1/32 pixel, only where the
-    picture is smooth.
+    device; this one can be exported. Both agree within one gray level, with OpenCV 4, which samples at multiples of
+    1/32 pixel, only where the picture is smooth.
 
-    Where the map steps more than two pixels the image is averaged in blocks first: bilinear sampling alone would
-    skip pixels and alias.
+    The image is averaged in blocks first, see `reduction`.
     """
     if isinstance(image, Tensor):
         return _warp_batch(image, crop_to_source, size)
-    step = np.sqrt(abs(np.linalg.det(crop_to_source[:, :2])))
-    factor = int(np.ceil(step / 2))
+    factor = reduction(np.sqrt(abs(np.linalg.det(crop_to_source[:, :2]))))
     if factor > 1:
         image, shrunk_to_source = shrink(image, factor)
         crop_to_source = compose(invert(shrunk_to_source), crop_to_source)
@@ -192,12 +200,16 @@ def _warp_batch(images: Tensor, crop_to_source: Tensor, size: int) -> Tensor:
     """`warp` for tensors. Each crop is cut by its own factor: it does not depend on the others of the batch."""
     a = crop_to_source
     step = (a[:, 0, 0] * a[:, 1, 1] - a[:, 0, 1] * a[:, 1, 0]).abs().sqrt()
-    factors = (step / 2).ceil().clamp(1, max(images.shape[2:]))
-    crops = images.new_empty(*images.shape[:2], size, size)
+    factors = 2 ** step.log2().floor().clamp(0, MAX_HALVINGS)
+    # What is exported cannot know which factors will be asked for.
+    known = (
+        [2**n for n in range(MAX_HALVINGS + 1)] if torch.compiler.is_exporting() else factors.unique().int().tolist()
+    )
+    crops = images.new_zeros(*images.shape[:2], size, size)
     with torch.autocast(images.device.type, enabled=False):
-        for factor in factors.unique().tolist():
-            chosen = factors == factor
-            crops[chosen] = _cut(images[chosen].float(), crop_to_source[chosen], size, int(factor))
+        for factor in known:
+            cut = _cut(images.float(), crop_to_source, size, factor)
+            crops = torch.where((factors == factor)[:, None, None, None], cut, crops)
     return crops
 
 
@@ -211,8 +223,8 @@ def _cut(images: Tensor, crop_to_source: Tensor, size: int, factor: int) -> Tens
     grid = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), -1).flatten(0, 1)
     points = pixels_to_cells(apply(crop_to_source, grid), factor)
     # torch counts positions from -1 to 1 between the outer edges of the picture.
-    sides = points.new_tensor([images.shape[3], images.shape[2]])
-    points = (2 * (points + 0.5) / sides - 1).float().unflatten(1, (size, size))
+    x, y = (2 * (points[..., axis] + 0.5) / images.shape[3 - axis] - 1 for axis in (0, 1))
+    points = torch.stack([x, y], -1).float().unflatten(1, (size, size))
     return F.grid_sample(images, points, padding_mode="zeros", align_corners=False).round().to(torch.uint8)
 
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from wingmark.data.sources.reading import json_of
 from wingmark.data.sources.source import Source
 from wingmark.files import whole_file
-from wingmark.geometry import compose, invert
+from wingmark.geometry import compose, invert, reduction
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
@@ -76,7 +76,7 @@ class Regions(Dataset):
                 f"face {face.id}: its {self.protocol.box} box makes a crop of {step * self.crop_size:g} px; mend it"
             )
         # Down to between one and two pixels per pixel of the crop; one that jitter makes smaller may be enlarged a bit.
-        reduce = 2 ** int(np.log2(max(step, 1)))
+        reduce = reduction(step)
         image = self.source.read_image(face, reduce)
         reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
         to_reduced = compose(invert(reduced_to_image), to_image)
