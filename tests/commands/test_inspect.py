@@ -44,6 +44,15 @@ def rows_of(path: str) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def test_own_boxes_are_looked_at(here, capsys):
+    data = wingmark.run.build_data(wingmark.run.resolve(["fit", "--config", TINY]))
+    rows = [f"{face.id},0,0,2,2" for split in ("train", "val", "test") for face in data.source.faces(split)]
+    Path("boxes.csv").write_text("\n".join(["id,x_min,y_min,x_max,y_max", *rows, ""]))
+    main(["inspect", "--config", TINY, "--data.num_workers", "0", "--data.boxes", "boxes.csv"])
+    found = [row for row in rows_of("inspect/findings.csv") if row[0] == "box off"]
+    assert len(found) == len(rows) and all(row[3].startswith("file: ") for row in found)
+
+
 def test_a_recipe(here, capsys):
     main(["inspect", "--config", TINY, "--data.num_workers", "0", "--faces", "3"])
     out = capsys.readouterr().out
@@ -52,9 +61,9 @@ def test_a_recipe(here, capsys):
     assert "SyntheticFaces, ibug68 train val test" in words
     data = wingmark.run.build_data(wingmark.run.resolve(["fit", "--config", TINY]))
     counts = " ".join(str(len(data.source.faces(split))) for split in ("train", "val", "test"))
-    assert f"faces {counts} photos" in words
+    assert f"faces {counts} groups" in words
     picture = cv2.imread("inspect/faces_train.png")
-    assert picture.shape[:2] == (768 + 192, 1536)  # the large one, and a row for the two others
+    assert picture.shape[:2] == (768 + 384, 1536)  # the large one, and a row for the two others
     assert rows_of("inspect/findings.csv")[0] == ["kind", "split", "face", "value", "known"]
     assert "inspect: findings.csv, faces_test.png, faces_train.png, faces_val.png" in words
 
@@ -74,7 +83,7 @@ def test_a_source_without_a_recipe(small_300w, capsys):
         "IBUG300W, ibug68 train test",
         "faces 10 2",
         "published 3,148 689",
-        "photos 10 2",
+        "groups (photos, or persons) 10 2",
         "image width (min, median, max) [px] 120 120 120 120 120 120",
         "image height 100 100 100 100 100 100",
         "landmarks occluded 0.0 % 0.0 %",

@@ -120,5 +120,5 @@ def test_a_changed_image_is_noticed(tmp_path, caplog):
     assert (crop(100) == 100).all() and (crop(0) == 100).all()
     assert (crop(200) == 200).all()
     assert len(list((tmp_path / "cache").iterdir())) == 2
-    said = {f"data.cache: 1 faces kept in {path}, 0.0 GiB" for path in (tmp_path / "cache").iterdir()}
+    said = {f"data.cache: 1 faces kept in {path}, 0 MiB" for path in (tmp_path / "cache").iterdir()}
     assert set(caplog.messages) == said

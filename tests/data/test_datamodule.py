@@ -93,9 +93,13 @@ NAN = np.full((5, 2), np.nan)
         ({"landmarks_image": NAN}, "train/000.png#1 has no valid landmark, or a valid one that is not finite"),
         ({"valid": np.zeros(5, bool)}, "train/000.png#1 has no valid landmark"),
         ({"boxes": {"dataset": Box(5, 5, 0, 4)}}, "train/000.png#1: its dataset box has no area"),
+        (
+            {"landmarks_image": np.random.default_rng(0).random((5, 2))},
+            r"#1: its landmarks span less than 2 pixels; if",
+        ),
         ({"boxes": {}}, r"train/000.png#1 has no box 'dataset', only \['tight'\]"),
         (
-            {"landmarks_image": np.ones((5, 2))},
+            {"landmarks_image": np.array([(9, 9), (9, 9), (12, 15), (8, 20), (16, 21.0)])},
             r"zero or not finite in 1 of 12 faces: train/000.png#1 \(row 1\)",
         ),
     ],

@@ -122,12 +122,20 @@ def test_truncated_file_is_refused(tmp_path, percent, options):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<!DOCTYPE html><html><body>404 Not Found</body></html>"], ids=["empty", "html"]
+    ("content", "says"),
+    [(b"", "(it is empty)"), (b"<!DOCTYPE html><html>404 Not Found</html>", "(its format is none that is known)")],
 )
-def test_no_image_is_refused(tmp_path, content):
+def test_no_image_is_refused(tmp_path, content, says):
     path = tmp_path / "face.jpg"
     path.write_bytes(content)
-    refused(path)
+    assert says in refused(path)
+
+
+@pytest.mark.parametrize("pixels", [np.float32(GRAY) / 255, np.int32(GRAY)])
+def test_32_bits_are_refused(tmp_path, pixels):
+    """Nothing tells whether they go from 0 to 1, to 255 or to 65,535."""
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    assert "32 bits a pixel" in refused(tmp_path / "a.tif")
 
 
 def test_directory_is_refused(tmp_path):

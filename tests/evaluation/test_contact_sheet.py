@@ -50,12 +50,17 @@ def test_a_sheet_of_faces(tmp_path, source):
     faces = source.faces("train")
     draw_faces(tmp_path / "sheet.png", faces[:12], source, PROTOCOL)
     sheet = picture(tmp_path / "sheet.png")
-    assert sheet.shape == (LARGE + 2 * TILE, 2 * LARGE, 3) and 2 * LARGE == WIDTH == 8 * TILE == 4 * MIDDLE
+    assert sheet.shape == (LARGE + MIDDLE + TILE, 2 * LARGE, 3) and 2 * LARGE == WIDTH == 8 * TILE == 4 * MIDDLE
     assert corner(sheet[:LARGE, :LARGE]) == corner(sheet[:LARGE, LARGE:]) == 10
-    tiles = [sheet[LARGE + r * TILE :, c * TILE :][:TILE, :TILE] for r in (0, 1) for c in range(8)]
-    assert [corner(tile) for tile in tiles] == [8 * i + 10 for i in range(1, 12)] + [255] * 5
-    orange = [bool((tile == contact_sheet.MIRRORED_COLOR).all(-1).any()) for tile in tiles]
-    assert orange == [False] * 7 + [True] * 4 + [False] * 5
+    numbered = [sheet[LARGE:, c * MIDDLE :][:MIDDLE, :MIDDLE] for c in range(4)]
+    small = [sheet[LARGE + MIDDLE :, c * TILE :][:TILE, :TILE] for c in range(8)]
+    assert [corner(tile) for tile in (*numbered, *small)] == [8 * i + 10 for i in range(1, 12)] + [255]
+    orange, yellow = (
+        [bool((tile == color).all(-1).any()) for tile in (*numbered, *small)]
+        for color in (contact_sheet.MIRRORED_COLOR, contact_sheet.NUMBER_COLOR)
+    )
+    assert orange == [False] * 7 + [True] * 4 + [False]
+    assert yellow == [True] * 4 + [False] * 8
     draw_faces(tmp_path / "one.png", faces[:1], source, PROTOCOL)
     assert picture(tmp_path / "one.png").shape == (LARGE, 2 * LARGE, 3)
 

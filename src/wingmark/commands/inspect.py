@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> list[Finding]:
         raise ValueError("inspect needs faces: give --config RECIPE as for `wingmark fit`, or --data.source FILE")
     settings["data"]["protocol"] = settings["data"]["protocol"] or TIGHT
     data = wingmark.run.build_data(settings)
-    labels, findings = inspect(data.source, data.protocol.box, data.num_workers)
+    labels, findings = inspect(data.source, data.protocol.box, data.num_workers, data.boxes)
     _write(arguments.output / "findings.csv", findings)
     pictures = _draw(arguments.output, data, labels, findings, arguments.faces)
     console = Console(highlight=False)
@@ -122,7 +122,7 @@ def _describe(labels: Labels, source: Source, split: str) -> dict[str, str]:
     sizes = np.array(list({labels.images[row].digest: labels.images[row][:2] for row in rows}.values()))
     valid, occluded = (np.stack([getattr(face, name) for face in faces]) for name in ("valid", "occluded"))
     content |= {
-        "photos": f"{len({face.group for face in faces}):,}",
+        "groups (photos, or persons)": f"{len({face.group for face in faces}):,}",
         "image width (min, median, max) [px]": _quantiles(sizes[:, 0], (0, 0.5, 1)),
         "image height": _quantiles(sizes[:, 1], (0, 0.5, 1)),
         "face side (5 %, median, 95 %) [px]": _quantiles(labels.tight_sides[rows].max(1), (0.05, 0.5, 0.95)),

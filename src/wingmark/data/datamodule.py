@@ -185,6 +185,11 @@ class LandmarkDataModule(LightningDataModule):
             )
         if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
             raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
+        if face.valid.all() and count > 2 and np.ptp(face.landmarks_image, axis=0).max() < 2:
+            raise ValueError(
+                f"face {face.id}: its landmarks span less than 2 pixels; if they are fractions of the image, multiply "
+                "them by its sides"
+            )
         box = self.protocol.crop_box(face)
         if not (box.width > 0 and box.height > 0):
             raise ValueError(f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation")

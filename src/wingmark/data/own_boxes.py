@@ -27,13 +27,14 @@ def with_own_boxes(faces: dict[Split, list[Face]], path: Path) -> dict[Split, li
     alone = Counter(face.image for face in everyone)
     ids = {f.id: image for f in everyone if alone[f.image] == 1 and (image := f.id.rpartition("#")[0]) in boxes}
     ids |= {face.id: face.id for face in everyone if face.id in boxes}
-    if unused := set(boxes) - set(ids.values()):
-        log.warning("%s: %d of %d boxes are of no face, such as %s", path, len(unused), len(boxes), min(unused))
     if not ids:
         raise ValueError(
             f"{path} (data.boxes) has a box for none of {len(everyone)} faces; its ids are such as "
-            f"{next(iter(boxes), None)!r}, those of the faces such as {everyone[0].id if everyone else None!r}"
+            f"{next(iter(boxes))!r}, those of the faces such as {everyone[0].id if everyone else None!r}"
         )
+
+    if unused := set(boxes) - set(ids.values()):
+        log.warning("%s: %d of %d boxes are of no face, such as %s", path, len(unused), len(boxes), min(unused))
 
     def with_box(face: Face) -> Face:
         return replace(face, boxes={**face.boxes, "file": boxes[ids[face.id]]}) if face.id in ids else face
@@ -53,12 +54,14 @@ def _read(path: Path) -> dict[str, Box]:
         boxes[cells["id"]] = box_from_corners(*finite([cells[column] for column in COLUMNS[1:]]).tolist())
 
     read_csv(path, partial(_columns, path), read)
+    if not boxes:
+        raise ValueError(f"{path} (data.boxes), line 2: no box below the header; add one row per face")
     return boxes
 
 
 def _columns(path: Path, header: list[str]) -> list[str]:
     if any(header.count(column) != 1 for column in COLUMNS):
         raise ValueError(
-            f"{path}, line 1: the header must have the columns {','.join(COLUMNS)} once each, got {header}; mend it"
+            f"{path}, line 1: the header must have the columns {','.join(COLUMNS)} once each, got {header[:8]}; mend it"
         )
     return header

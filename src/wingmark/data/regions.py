@@ -12,6 +12,8 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,28 @@ class Region(NamedTuple):
 
     pixels: np.ndarray
     to_image: np.ndarray
+
+
+def region_around(
+    image: np.ndarray, reduce: int, crop_to_image: np.ndarray, crop_size: int, reach: float = 1.0
+) -> Region:
+    """The part of an image, (H, W, 3) uint8 as `Source.read_image` gives it, that a crop can reach: see `Regions`.
+
+    Raises ValueError where that lies outside the image.
+    """
+    reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
+    to_reduced = compose(invert(reduced_to_image), crop_to_image)
+    step = np.abs(to_reduced[:, :2]).sum(1).max()  # of the upright square around the crop, which may be turned
+    center = to_reduced @ [(crop_size - 1) / 2, (crop_size - 1) / 2, 1]
+    half = step * crop_size * reach / 2 + 1
+    low = np.maximum(np.floor(center - half), 0).astype(int)
+    high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
+    if (low >= high).any():
+        height, width = image.shape[:2]
+        about = "about " * (reduce > 1)
+        raise ValueError(f"outside the image of {about}{reduce * width}x{reduce * height} px")
+    corner = np.array([[1, 0, low[0]], [0, 1, low[1]]])
+    return Region(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), compose(reduced_to_image, corner))
 
 
 class Regions(Dataset):
@@ -78,23 +102,13 @@ class Regions(Dataset):
         # Down to between one and two pixels per pixel of the crop; one that jitter makes smaller may be enlarged a bit.
         reduce = reduction(step)
         image = self.source.read_image(face, reduce)
-        reduced_to_image = np.array([[reduce, 0, (reduce - 1) / 2], [0, reduce, (reduce - 1) / 2]])
-        to_reduced = compose(invert(reduced_to_image), to_image)
-        step = np.abs(to_reduced[:, :2]).sum(1).max()  # of the upright square around the crop, which may be turned
-        center = to_reduced @ [(self.crop_size - 1) / 2, (self.crop_size - 1) / 2, 1]
-        half = step * self.crop_size * self.reach / 2 + 1
-        low = np.maximum(np.floor(center - half), 0).astype(int)
-        high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
-        if (low >= high).any():
-            height, width = image.shape[:2]
+        try:
+            return region_around(image, reduce, to_image, self.crop_size, self.reach)
+        except ValueError as error:
             raise ValueError(
-                f"face {face.id}: its {self.protocol.box} box lies outside the image of {'about ' * (reduce > 1)}"
-                f"{reduce * width}x{reduce * height} px; check the annotation or choose another data.protocol.box"
-            )
-        corner = np.array([[1, 0, low[0]], [0, 1, low[1]]])
-        return Region(
-            np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), compose(reduced_to_image, corner)
-        )
+                f"face {face.id}: its {self.protocol.box} box lies {error}; check the annotation or choose another "
+                "data.protocol.box"
+            ) from error
 
     def faults(self, folder: Path | None, num_workers: int) -> dict[int, str]:
         """Which faces cannot be cut out of their images, by index, and why.
@@ -104,10 +118,10 @@ class Regions(Dataset):
         known = folder and folder / f"{self.key()}-faults.json"
         if known and known.is_file():
             return {int(index): fault for index, fault in json_of(known).items()}
-        found = progress(_in_order(_Faults(self), num_workers), "Looking at all images", len(self))
+        found = progress(in_order(_Faults(self), num_workers), "Looking at all images", len(self))
         faults = {index: fault for index, fault in enumerate(found) if fault is not None}
         if known:
-            with whole_file(known) as path:
+            with _told(folder), whole_file(known) as path:
                 path.write_text(json.dumps(faults))
         return faults
 
@@ -115,12 +129,10 @@ class Regions(Dataset):
         """Serve the regions from a file under `folder`, written now if it is not there yet."""
         path = folder / self.key()
         if not path.is_dir():
-            try:
+            with _told(folder):
                 _Cache.write(path, self, num_workers)
-            except OSError as error:
-                raise OSError(f"{error}; data.cache is {folder}: give another folder, or null") from error
-            size = (path / "pixels.bin").stat().st_size / 2**30
-            log.info(f"data.cache: {len(self):,} faces kept in {path}, {size:.1f} GiB")
+            size = (path / "pixels.bin").stat().st_size / 2**20
+            log.info(f"data.cache: {len(self):,} faces kept in {path}, {size:,.0f} MiB")
         self._cache = _Cache(path)
 
     def key(self) -> str:
@@ -172,7 +184,7 @@ class _Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
-            loader = _in_order(regions, num_workers)
+            loader = in_order(regions, num_workers)
             shapes, to_image = [], []
             with open(temporary / "pixels.bin", "wb") as file:
                 for region in progress(loader, "Cutting faces out of their images", len(regions)):
@@ -195,12 +207,21 @@ class _Cache:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Around writing to the cache: an error tells the setting."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{error}; data.cache is {folder}: give another folder, or null") from error
+
+
 def one_thread(worker: int) -> None:
     """For loader processes: OpenCV's own threads in each of them would fight for the cores."""
     cv2.setNumThreads(0)
 
 
-def _in_order(items: Dataset, num_workers: int) -> DataLoader:
+def in_order(items: Dataset, num_workers: int) -> DataLoader:
     """The items one by one, made by several processes."""
     return DataLoader(items, batch_size=None, num_workers=num_workers, collate_fn=_unchanged, worker_init_fn=one_thread)
 

@@ -25,15 +25,16 @@ MIRRORED_COLOR, OCCLUDED_COLOR, NUMBER_COLOR = (255, 170, 60), (255, 50, 50), (2
 def draw_faces(path: Path, faces: Sequence[Face], source: Source, protocol: Protocol) -> None:
     """Faces (one or more) in the protocol's crop, with contours; occluded landmarks are red.
 
-    The first is shown large with numbers, beside it the same mirrored, its landmarks renamed as the schema says; the
-    last four are mirrored, too.
+    The first is shown large with numbers, beside it the same mirrored, its landmarks renamed as the schema says; four
+    more with numbers; the others small, the last four of these mirrored, too.
     """
     large = [_tile(faces[0], source, protocol, LARGE, mirrored=mirrored, numbered=True) for mirrored in (False, True)]
-    tiles = [
+    numbered = [_tile(face, source, protocol, MIDDLE, numbered=True) for face in faces[1:5]]
+    small = [
         _tile(face, source, protocol, TILE, mirrored=place >= len(faces) - 4)
-        for place, face in enumerate(faces[1:], start=1)
+        for place, face in enumerate(faces[5:], start=5)
     ]
-    _write_sheet(path, [np.hstack(large), *_rows(tiles, TILE)])
+    _write_sheet(path, [np.hstack(large), *_rows(numbered, MIDDLE), *_rows(small, TILE)])
 
 
 def draw_findings(path: Path, faces: dict[str, Sequence[Face]], source: Source, protocol: Protocol) -> None:

@@ -6,10 +6,12 @@ Every check is a function from `Labels` to (kind, row, what was found).
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from wingmark.data.own_boxes import with_own_boxes
 from wingmark.data.sources import Source
 from wingmark.data.sources.reading import leaving_out
 from wingmark.data.sources.source import SPLITS
@@ -45,20 +47,22 @@ class Finding(NamedTuple):
     known: str = ""
 
 
-def inspect(source: Source, box: str, num_workers: int) -> tuple[Labels, list[Finding]]:
+def inspect(source: Source, box: str, num_workers: int, boxes: str | None = None) -> tuple[Labels, list[Finding]]:
     """Read all annotations of a source, decode all its images in `num_workers` processes, and check both.
 
-    box: the one that crops are made of. Raises FileNotFoundError or ValueError where the source has no faces at all;
-    what is wrong with one of them is a finding.
+    box: the one that crops are made of; boxes: a file of further ones, see `with_own_boxes`. Raises FileNotFoundError
+    or ValueError where the source has no faces at all; what is wrong with one of them is a finding.
     """
-    faces, splits, unreadable = [], [], {}
+    by_split, unreadable = {}, {}
     for split in SPLITS:
         with leaving_out() as left_out:
-            of_split = source.faces(split)
-        faces += of_split
-        splits += [split] * len(of_split)
+            by_split[split] = source.faces(split)
         for sentence in left_out:  # a file of all splits is read for each
             unreadable.setdefault(sentence, Finding("unusable annotation", split, "", sentence))
+    if boxes is not None:
+        by_split = with_own_boxes(by_split, Path(boxes))
+    faces = [face for of_split in by_split.values() for face in of_split]
+    splits = [split for split, of_split in by_split.items() for _ in of_split]
     if not faces:
         raise ValueError(f"{type(source).__name__} has no faces; check data.source{''.join(list(unreadable)[:1])}")
     expected = (source.schema.num_landmarks, 2)
@@ -71,7 +75,7 @@ def inspect(source: Source, box: str, num_workers: int) -> tuple[Labels, list[Fi
 
 
 def _findings(labels: Labels, source: Source) -> Iterator[Finding]:
-    known = [source.known_defects.get(face.image.stem, "") for face in labels.faces]
+    known = [source.known_defect(face) for face in labels.faces]
     found = [("known defect", row, defect) for row, defect in enumerate(known) if defect]
     for kind, row, value in chain(found, *(check(labels) for check in CHECKS)):
         yield Finding(kind, labels.splits[row], labels.faces[row].id, value, known[row])

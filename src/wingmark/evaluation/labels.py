@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from wingmark.data.regions import in_order
 from wingmark.data.sources import Source
 from wingmark.data.sources.reading import IMAGE_SUFFIXES
 from wingmark.geometry import apply, crop_to_image, invert, procrustes, tight_box
@@ -144,8 +145,7 @@ def look_at_images(source: Source, faces: Sequence[Face], num_workers: int) -> l
     keys = [face.image if face.image.suffix.lower() in IMAGE_SUFFIXES else face.id for face in faces]
     first = dict(zip(reversed(keys), reversed(faces), strict=True))
     images = _Images(source, list(first.values()))
-    loader = DataLoader(images, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
-    facts = dict(zip(first, progress(loader, "Decoding images", len(images)), strict=True))
+    facts = dict(zip(first, progress(in_order(images, num_workers), "Decoding images", len(images)), strict=True))
     return [facts[key] for key in keys]
 
 
@@ -164,10 +164,6 @@ class _Images(Dataset):
         height, width = image.shape[:2]
         digest = hashlib.blake2b(f"{width} {height}".encode() + image.tobytes(), digest_size=16).digest()
         return ImageFacts(width, height, digest)
-
-
-def _unchanged(item):
-    return item
 
 
 def median(values: np.ndarray, known: np.ndarray) -> np.ndarray:

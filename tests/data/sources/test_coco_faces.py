@@ -129,7 +129,8 @@ def test_file_without_faces_and_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"test\.json: no face with an annotated landmark"):
         faces_of(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"COCOFaces: there is no file .*gone/annotations/test\.json; set .*, or test to null"
+        FileNotFoundError,
+        match=r"COCOFaces: there is no file .*gone/annotations/test\.json; set .*init_args\.test to a file in it, or",
     ):
         faces_of(tmp_path / "gone")
 

@@ -78,5 +78,14 @@ def test_in_yaml():
 
 
 def test_known_defects_of_all(two):
-    two["new"].known_defects = {"x": "wrong"}
-    assert Combined(two).known_defects == {"x": "wrong"}
+    combined = Combined(two)
+    faces = combined.faces("test")
+    two["new"].known_defects = {faces[0].image.stem: "wrong"}
+    assert faces[0].image.stem == faces[2].image.stem
+    assert [combined.known_defect(face) for face in faces] == ["", "", "wrong", ""]
+
+
+def test_published_counts_of_all(two):
+    assert Combined(two).published_counts == {}
+    two["old"].published_counts, two["new"].published_counts = {"train": 5}, {"train": 7, "test": 2}
+    assert Combined(two).published_counts == {"train": 12, "test": 2}

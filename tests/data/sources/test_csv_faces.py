@@ -124,6 +124,7 @@ BAD_HEADERS = {
     "no image": (XY, "missing ['image']"),
     "unknown column": (f"{HEADER},spilt", "unknown ['spilt']"),
     "part of a box": (f"{HEADER},x_min,y_min", "missing ['x_max', 'y_max']"),
+    "index of pandas": (f",{HEADER}", "twice ['image'] (a column without a name is taken for image)"),
     "twice": (f"{HEADER},x0", "11 coordinate columns, schema five needs 10"),
 }
 
@@ -137,9 +138,17 @@ def test_bad_header_is_named(root, case):
     assert "choose another data.source.init_args.schema, or mend the header: image,x0,y0" in str(error.value)
 
 
-def test_semicolons_are_named(root):
-    with pytest.raises(ValueError, match="line 1: columns are separated by semicolons; save the table with commas"):
-        source_of(root, HEADER.replace(",", ";")).faces("train")
+@pytest.mark.parametrize("other", [";", "\t", "|"])
+def test_other_separators_are_named(root, other):
+    told = f"line 1: columns are separated by {other!r}; save the table as UTF-8 with commas"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        source_of(root, HEADER.replace(",", other)).faces("train")
+
+
+def test_utf_16_is_named(root):
+    (root / "faces.csv").write_text(HEADER.replace(",", " "), encoding="utf-16-le")
+    with pytest.raises(ValueError, match="line 1: it is not UTF-8; save the table as UTF-8 with commas"):
+        CSVFaces(str(root), "faces.csv", "five").faces("train")
 
 
 FULL = f"{HEADER},split,x_min,y_min,x_max,y_max"
@@ -147,6 +156,7 @@ BAD_ROWS = {
     "a cell short": ("a.jpg,1,2,3", "4 cells, the header has 16"),
     "a cell more": (f"a.jpg,{A},train,1,2,3,4,", "17 cells, the header has 16"),
     "no number": (f"a.jpg,{A.replace('30.5', 'left')},train,1,2,3,4", "could not convert string to float: 'left'"),
+    "a number in Python": (f"a.jpg,{A.replace('30.5', '30_0.5')},train,1,2,3,4", "string to float: '30_0.5'"),
     "not a number": (f"a.jpg,{A.replace('30.5', 'nan')},train,1,2,3,4", "numbers must be finite; leave both cells"),
     "infinite": (f"a.jpg,{A.replace('30.5', 'inf')},train,1,2,3,4", "numbers must be finite; leave both cells"),
     "half a landmark": (f"a.jpg,{A.replace('30.5', '')},train,1,2,3,4", "a landmark needs both cells or none"),

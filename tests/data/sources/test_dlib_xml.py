@@ -158,7 +158,8 @@ def test_nothing_in_the_file_and_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"faces\.xml: no box that is not ignored"):
         faces_of(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"DlibXML: there is no file .*gone/faces\.xml; set .*, or train to null"
+        FileNotFoundError,
+        match=r"DlibXML: there is no file .*gone/faces\.xml; set .*init_args\.train to a file in it, or to null",
     ):
         faces_of(tmp_path / "gone")
 

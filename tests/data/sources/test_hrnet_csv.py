@@ -120,7 +120,8 @@ def test_no_csv_empty_list_and_missing_list(tmp_path):
     with pytest.raises(ValueError, match=r"test\.csv: no face below the header"):
         faces_of(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"HRNetCSV: there is no file .*gone/test\.csv; set .*, or test to null"
+        FileNotFoundError,
+        match=r"HRNetCSV: there is no file .*gone/test\.csv; set .*init_args\.test to a file in it, or to null",
     ):
         faces_of(tmp_path / "gone")
 

@@ -106,6 +106,19 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_half_a_number_at_the_end_is_named(root, cut):
+    """`.0` stands behind every number of the set; without it the last one is cut off, whether or not it is one."""
+    path = write_face(root, "train", "999_1", [*lines(0)[:-1], "762.0 663.0"])
+    text = path.read_text().rstrip()
+    path.write_text(text)
+    (face,) = [face for face in LaPa(str(root)).faces("train") if face.image.stem == "999_1"]
+    assert face.landmarks_image[-1].tolist() == [762, 663]
+    path.write_text(text[:-cut])
+    with pytest.raises(ValueError, match="line 107: '762.0 [63.]+' is cut off, other lines are like"):
+        LaPa(str(root)).faces("train")
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_file_is_named(root, case):
     text, message = BAD[case]

@@ -1,5 +1,6 @@
 """Several sources of one markup as one."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,8 @@ class Combined(Source):
             raise ValueError(f"data.source: the names of combined sources must be words without '/', got {wrong}")
         self.sources = sources
         self.schema = next(iter(schemas.values()))
-        self.known_defects = {stem: what for s in sources.values() for stem, what in s.known_defects.items()}
+        counts = [Counter(source.published_counts) for source in sources.values()]
+        self.published_counts = dict(sum(counts, Counter())) if all(counts) else {}
 
     def faces(self, split: Split) -> list[Face]:
         return [
@@ -47,6 +49,10 @@ class Combined(Source):
         for name, source in self.sources.items():
             own = {split: [self._own(face) for face in of_split] for split, of_split in faces.items()}
             source.check_splits({split: [f for of, f in of_split if of == name] for split, of_split in own.items()})
+
+    def known_defect(self, face: Face) -> str:
+        name, own = self._own(face)
+        return self.sources[name].known_defect(own)
 
     def image_version(self, face: Face) -> str:
         name, own = self._own(face)

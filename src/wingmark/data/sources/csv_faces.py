@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import image_in, read_csv
+from wingmark.data.sources.reading import image_in, numbers, read_csv
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.types import Box, Face
 
@@ -46,7 +46,7 @@ class CSVFaces(Source):
         def read(cells: dict[str, str]) -> None:
             if cells.setdefault("split", "train") not in SPLITS:
                 raise ValueError(f"split must be train, val or test, got {cells['split']!r}")
-            name = Path(cells["image"]).as_posix()
+            name = Path(cells["image"].replace("\\", "/")).as_posix()
             number, counts[name] = counts[name], counts[name] + 1
             if cells["split"] == split:
                 faces.append(self._face(cells, name, number))
@@ -61,23 +61,24 @@ class CSVFaces(Source):
         columns = [_our_name(name) for name in header]
         required = {"image", *self._coordinates, *(BOX if {*BOX} & {*columns} else ())}
         missing, unknown = required - {*columns}, {*columns} - required - {"split", "group", "tags"}
-        if missing or unknown or len({*columns}) < len(columns):
+        twice = {name for name, count in Counter(columns).items() if count > 1}
+        if missing or unknown or twice:
             found, needed = sum(bool(re.fullmatch(r"[xy]\d+", name)) for name in columns), len(self._coordinates)
             raise ValueError(
-                f"{self.annotations}, line 1: {found} coordinate columns, schema {self.schema.name} needs {needed} "
-                f"(missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}); choose another "
-                "data.source.init_args.schema, or mend the "
-                f"header: image,x0,y0,... and optionally split,{','.join(BOX)},group,tags, each once"
+                f"{self.annotations}, line 1: {found} coordinate columns, schema {self.schema.name} needs {needed}; "
+                f"missing {sorted(missing)[:4]}, unknown {sorted(unknown)[:4]}, twice {sorted(twice)[:4]} (a column "
+                "without a name is taken for image): choose another data.source.init_args.schema, or mend the header: "
+                f"image,x0,y0,... and optionally split,{','.join(BOX)},group,tags"
             )
         return columns
 
     def _face(self, cells: dict[str, str], name: str, number: int) -> Face:
         image = image_in(self.root, name)
         fields = [cells[column] for column in (*self._coordinates, *BOX) if column in cells]
-        numbers = np.array([field or "nan" for field in fields], float)
-        if (np.isfinite(numbers) != [field != "" for field in fields]).any():
+        found = numbers([field or "nan" for field in fields])
+        if (np.isfinite(found) != [field != "" for field in fields]).any():
             raise ValueError("numbers must be finite; leave both cells of an unknown landmark empty")
-        landmarks, corners = numbers[: len(self._coordinates)].reshape(-1, 2), numbers[len(self._coordinates) :]
+        landmarks, corners = found[: len(self._coordinates)].reshape(-1, 2), found[len(self._coordinates) :]
         known = np.isfinite(landmarks)
         if not known.any() or (known[:, 0] != known[:, 1]).any():
             raise ValueError("a landmark needs both cells or none, and a face at least one landmark")

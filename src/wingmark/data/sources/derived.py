@@ -12,10 +12,13 @@ class DerivedSource(Source):
     def __init__(self, source: Source) -> None:
         self.source = source
         self.schema = source.schema
-        self.published_counts, self.known_defects = source.published_counts, source.known_defects
+        self.published_counts = source.published_counts
 
     def check_splits(self, faces: dict[Split, list[Face]]) -> None:
         self.source.check_splits(faces)
+
+    def known_defect(self, face: Face) -> str:
+        return self.source.known_defect(face)
 
     def image_version(self, face: Face) -> str:
         return self.source.image_version(face)

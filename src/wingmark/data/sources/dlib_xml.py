@@ -36,8 +36,7 @@ class DlibXML(Source):
     def __init__(
         self, root: str, schema: str, train: str | None = None, val: str | None = None, test: str | None = None
     ) -> None:
-        self.root = Path(root)
-        self.files = {"train": train, "val": val, "test": test}
+        self.root, self.files = Path(root), {"train": train, "val": val, "test": test}
         self.schema = wingmark.schema.get(schema)
 
     def faces(self, split: Split) -> list[Face]:
@@ -58,8 +57,8 @@ class DlibXML(Source):
         return faces
 
     def _face(self, box: BoxElement, name: str, number: int) -> Face:
-        sides = [box.attributes.get(side, f"no {side}") for side in ("left", "top", "width", "height")]
-        left, top, width, height = finite(sides).tolist()
+        sides = ("left", "top", "width", "height")
+        left, top, width, height = finite([box.attributes.get(side, f"no {side}") for side in sides]).tolist()
         if not (width > 0 and height > 0):
             raise ValueError(f"the box is {width:g} x {height:g} pixels")
         if not box.parts:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import box_from_corners, entry, missing_layout, tell_if_partial
+from wingmark.data.sources.reading import box_from_corners, entry, missing_layout, numbers, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import shrink
 from wingmark.types import Face
@@ -83,7 +83,7 @@ def _face(path: Path, number: int, line: bytes) -> Face:
     count = pixels.strip().count(" ") + 1
     if len(fields) != 30 or count != SIDE * SIDE:
         raise ValueError(f"expected 30 coordinates and {SIDE * SIDE} gray values, got {len(fields)} and {count}")
-    landmarks = np.array([field.strip() or "nan" for field in fields], float)
+    landmarks = numbers([field.strip() or "nan" for field in fields])
     if (np.isfinite(landmarks) != [field.strip() != "" for field in fields]).any():
         raise ValueError("coordinates must be finite numbers, or blank")
     landmarks = landmarks.reshape(15, 2)

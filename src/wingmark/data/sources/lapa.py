@@ -14,6 +14,7 @@ from wingmark.data.sources.reading import (
     image_of,
     images_by_stem,
     missing_layout,
+    numbers,
     tell_if_partial,
     text_of,
 )
@@ -77,18 +78,22 @@ def read_points(path: Path) -> np.ndarray:
 
     Raises ValueError with the line where it holds something else.
     """
-    count, *lines = text_of(path).rstrip().splitlines() or [""]
+    text = text_of(path)
+    count, *lines = text.rstrip().splitlines() or [""]
     if count.strip() != "106" or len(lines) != 106:
         raise ValueError(f"line 1: expected 106 and as many lines `x y`, got {count.strip()!r} and {len(lines)} lines")
     points = np.empty((106, 2))
     for number, line in enumerate(lines, start=2):
         try:
-            x, y = map(float, line.split())
+            x, y = numbers(line.split()).tolist()
         except ValueError:
             x = y = float("nan")
         if not (isfinite(x) and isfinite(y)):
             raise ValueError(f"line {number}: expected two finite numbers `x y`, got {line.strip()!r}")
         points[number - 2] = x, y
+    # The last number may be cut off, and half a number is one too: 66 of 663.0.
+    if text == text.rstrip() and "." in lines[0] and not re.search(r"\.\d+$", lines[-1]):
+        raise ValueError(f"line 107: {lines[-1]!r} is cut off, other lines are like {lines[0]!r}")
     return points
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wingmark.data.sources.reading import numbers
+
 _HEADER = re.compile(r"n_points\s*:\s*(\d+)\s*\{")
 
 
@@ -28,21 +30,21 @@ def read_pts(path: Path, num_landmarks: int) -> np.ndarray:
             f"{path}, line {_line(text, header.start())}: n_points is {header[1]}, expected {num_landmarks}; "
             "replace the file or remove it"
         )
-    numbers = []
+    found = []
     for line, content in enumerate(body.split("\n"), start=_line(text, header.end())):
         try:
-            row = [float(field) for field in content.split()]
+            row = numbers(content.split()).tolist()
         except ValueError as error:
             raise ValueError(f"{path}, line {line}: {error}; replace the file or remove it") from error
         if not all(map(isfinite, row)):
             raise ValueError(f"{path}, line {line}: {content.strip()!r} is not finite; replace the file or remove it")
-        numbers += row
-    if len(numbers) != 2 * num_landmarks:
+        found += row
+    if len(found) != 2 * num_landmarks:
         raise ValueError(
-            f"{path}, line {_line(text, header.end())}: {len(numbers)} numbers between {{ and }}, expected "
+            f"{path}, line {_line(text, header.end())}: {len(found)} numbers between {{ and }}, expected "
             f"{2 * num_landmarks} ({num_landmarks} points x y); replace the file or remove it"
         )
-    return np.array(numbers).reshape(num_landmarks, 2)
+    return np.array(found).reshape(num_landmarks, 2)
 
 
 def image_beside(path: Path, images: dict[str, list[Path]]) -> Path:

@@ -5,11 +5,13 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -78,8 +80,8 @@ def file_of_split(source: str, root: Path, files: dict[str, str | None], split: 
     path = root / files[split]
     if not path.is_file():
         raise FileNotFoundError(
-            f"{source}: there is no file {path}; set data.source.init_args.root to the folder of the set and {split} "
-            f"to a file in it, or {split} to null where there is none"
+            f"{source}: there is no file {path}; set data.source.init_args.root to the folder of the set and "
+            f"data.source.init_args.{split} to a file in it, or to null where there is none"
         )
     return path
 
@@ -96,9 +98,10 @@ def lines_of(path: Path) -> list[str]:
     return text_of(path).splitlines()
 
 
+@cache  # a list of all splits is read for each
 def tell_if_cut_off(path: Path) -> None:
     """Say so where a list does not end with a line end: half a number is a number too."""
-    if path.read_bytes()[-1:] not in (b"\n", b""):
+    if path.read_bytes()[-1:] not in (b"\n", b"\r", b""):
         log.warning("%s does not end with a line end: if the file was cut off, its last face is wrong", path)
 
 
@@ -117,8 +120,9 @@ def read_csv(path: Path, columns: Callable[[list[str]], list[str]], read: Callab
         reader = csv.reader(file, skipinitialspace=True)
         try:
             header = [name.strip() for name in next(reader, [])]
-            if len(header) == 1 and ";" in header[0]:
-                raise ValueError(f"{path}, line 1: columns are separated by semicolons; save the table with commas")
+            if len(header) == 1 and (other := re.search(r"[;\t|\0]", header[0])):
+                told = "it is not UTF-8" if other[0] == "\0" else f"columns are separated by {other[0]!r}"
+                raise ValueError(f"{path}, line 1: {told}; save the table as UTF-8 with commas")
             names = columns(header)
             for row in filter(None, reader):
                 with entry(f"{path}, line {reader.line_num}", "mend or remove it"):
@@ -142,13 +146,23 @@ def is_number(value: object) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
+def numbers(fields: Sequence[str]) -> np.ndarray:
+    """The numbers that are written in `fields`, float64; ValueError for what is none."""
+    # Python reads 1_0 as 10, and digits of other scripts.
+    text = "".join(map(str, fields))
+    if "_" in text or not text.isascii():
+        wrong = next(field for field in fields if "_" in field or not field.isascii())
+        raise ValueError(f"could not convert string to float: {wrong!r}")
+    return np.array(fields, float)
+
+
 def finite(fields: Sequence[str]) -> np.ndarray:
-    """The numbers that are written in `fields`, float64; ValueError for one that is none or not finite."""
-    numbers = np.array(fields, float)
-    wrong = np.flatnonzero(~np.isfinite(numbers))
+    """The same; ValueError for one that is not finite, too."""
+    found = numbers(fields)
+    wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong):
         raise ValueError(f"expected finite numbers, got {fields[wrong[0]]!r}")
-    return numbers
+    return found
 
 
 def box_from_corners(x_min: float, y_min: float, x_max: float, y_max: float) -> Box:

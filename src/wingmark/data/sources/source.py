@@ -37,6 +37,10 @@ class Source(ABC):
     def check_splits(self, faces: dict[Split, list[Face]]) -> None:  # noqa: B027, most sources have nothing to refuse
         """Refuse splits, as they are after the holdout was cut, that this source knows to be unsound: ValueError."""
 
+    def known_defect(self, face: Face) -> str:
+        """What `known_defects` say of a face; empty where they say nothing."""
+        return self.known_defects.get(face.image.stem, "")
+
     def image_version(self, face: Face) -> str:
         """Changes whenever the image of a face changes; part of the cache's name."""
         status = face.image.stat()
