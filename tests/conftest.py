@@ -17,7 +17,7 @@ from wingmark.types import Box, Face
 # and another number rounds differently.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
-SLOW = ("test_cli.py", "test_notebooks.py", "test_processes.py", "test_study.py")
+SLOW = ("test_confidence.py", "test_cli.py", "test_notebooks.py", "test_processes.py", "test_study.py")
 COUNTS = {"train": 12, "val": 4, "test": 5}
 
 

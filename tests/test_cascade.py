@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from wingmark import schema
 from wingmark.cascade import Cascade
 from wingmark.codecs import Coordinates, Heatmap
+from wingmark.confidence import Calibration
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
 from wingmark.data.sources import Refined
@@ -21,6 +22,7 @@ from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.networks import FeatureNetwork, HeatmapHead, TimmNetwork
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
+from wingmark.types import Found
 
 FIVE = schema.get("five")
 FIRST, SECOND = Protocol("first", box="dataset", margin=1.2), Protocol("second", box="refined", margin=1.4)
@@ -53,7 +55,7 @@ class Perfect(Stage):
 
     def forward(self, image):
         self.found = torch.stack([self._find(*pair) for pair in zip(image, self.truth, strict=True)])
-        return self.found, None
+        return Found(self.found, None, None)
 
     def _find(self, crop, landmarks):
         y, x = np.mgrid[: crop.shape[1], : crop.shape[2]]
@@ -94,8 +96,8 @@ def test_the_wide_crop_keeps_the_detail_of_both_stages():
 def test_perfect_stages_give_the_true_landmarks(first_error):
     faces = torch.stack([posed(*pose, shift=(9.0, -14.0)) for pose in POSES])
     cascade = perfect(faces, first_error)
-    found, score = cascade(chart(384).expand(5, 3, 384, 384))
-    assert score is None and found.dtype == torch.float64
+    found, score, expected_error = cascade(chart(384).expand(5, 3, 384, 384))
+    assert score is None and expected_error is None and found.dtype == torch.float64
     assert (found - faces).abs().max() < 0.1
 
 
@@ -114,7 +116,7 @@ def test_mixed_precision_does_not_move_crops():
     faces = torch.stack([posed(*pose) for pose in POSES])
     image = chart(384).expand(5, 3, 384, 384)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, _ = perfect(faces)(image)
+        found = perfect(faces)(image).landmarks_crop
     assert torch.equal(found, perfect(faces)(image)[0])
 
 
@@ -128,7 +130,7 @@ class Dots(Stage):
         place = torch.arange(image.shape[-1], dtype=torch.float64)
         total = weight.sum((2, 3))
         x, y = (weight.sum(2) * place).sum(2) / total, (weight.sum(3) * place).sum(2) / total
-        return torch.stack([x, y], -1), total
+        return Found(torch.stack([x, y], -1), total, None)
 
 
 def samples_of(source, protocol: Protocol, size: int, context: float = 1.0) -> FaceDataset:
@@ -137,7 +139,7 @@ def samples_of(source, protocol: Protocol, size: int, context: float = 1.0) -> F
 
 def landmarks_by(stage: nn.Module, samples: FaceDataset) -> np.ndarray:
     batch = [samples[index] for index in range(len(samples))]
-    landmarks, _ = stage(torch.stack([sample.image for sample in batch]))
+    landmarks = stage(torch.stack([sample.image for sample in batch])).landmarks_crop
     return apply(torch.stack([sample.crop_to_image for sample in batch]), landmarks.double()).numpy()
 
 
@@ -175,17 +177,33 @@ def test_stages_of_any_kind_one_by_one_and_together(make_first, make_second):
     torch.manual_seed(0)
     cascade = Cascade(make_first(64, FIRST), make_second(48, SECOND)).eval()
     image = torch.randint(0, 256, (6, 3, cascade.crop_size, cascade.crop_size), dtype=torch.uint8)
-    together, score = cascade(image)
+    together, score, _ = cascade(image)
     assert together.shape == (6, 5, 2) and (score is None) == (make_second is coordinates)
     assert not together.requires_grad and together.std(0).max() > 0
     alone = torch.cat([cascade(one[None])[0] for one in image])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-3)
 
 
+def test_expected_errors_grow_with_the_second_crop():
+    faces = torch.stack([posed(0, 1.0), posed(30, 2.0), posed(-60, 3.0)])
+    cascade = perfect(faces)
+    inner, own = cascade.second.forward, torch.tensor([[0.5, 1, 2, 3, 4]]).expand(3, 5)
+    cascade.second.forward = lambda image: inner(image)._replace(expected_error=own)
+    expected_error = cascade(chart(384).expand(3, 3, 384, 384)).expected_error
+    # Side of the upright face times the margin 1.4, in 128 pixels of the second crop.
+    upright = torch.stack([posed(0, scale) for scale in (1.0, 2.0, 3.0)])
+    side = (upright.amax(1) - upright.amin(1)).amax(1)
+    assert expected_error.dtype == torch.float32
+    torch.testing.assert_close(expected_error.double(), own.double() * (1.4 * side / 128)[:, None], rtol=0.01, atol=0)
+
+
 def test_a_checkpoint_holds_both_stages():
     cascade, checkpoint = Cascade(heatmaps(), coordinates()), {}
+    cascade.first.calibration = Calibration((0.1, 0.9), (5.0, 1.0))
     cascade.on_save_checkpoint(checkpoint)
     about = checkpoint["wingmark"]
+    confidences = [about["model"][stage]["confidence"] for stage in ("first", "second")]
+    assert confidences == [{"scores": [0.1, 0.9], "errors": [5.0, 1.0]}, None]
     assert about["format"] == CHECKPOINT_FORMAT and about["model"]["context"] == 2.0
     assert [about["model"][stage]["crop_size"] for stage in ("first", "second")] == [64, 48]
     assert about["model"]["second"]["protocol"] == SECOND.to_dict()

@@ -66,12 +66,10 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
     assert scores["nme"] == pytest.approx((distance / predictions.normalizer).mean(), rel=1e-12)
     assert (predictions.score is None) == (heads == "coordinates")
     assert len((run / "faces.csv").read_text().splitlines()) == 8
-    assert {path.name for path in (run / "pictures").iterdir()} == {
-        "augmentations.jpg",
-        "ced.png",
-        "faces.jpg",
-        "landmarks.png",
-    }
+    pictures = {"augmentations.jpg", "ced.png", "faces.jpg", "landmarks.png"}
+    pictures |= {"reliability.png"} if heads == "heatmap" else set()
+    assert {path.name for path in (run / "pictures").iterdir()} == pictures
+    assert (predictions.expected_error is None) == (heads == "coordinates")
 
     main(["predict", "--run", str(run)])
     again = Predictions.load(run / "predict" / "predictions.npz")
@@ -84,7 +82,7 @@ def test_fit_test_predict_and_load(recipe, tmp_path, capsys, heads):
         "import sys, torch, wingmark.run\n"
         "model = wingmark.run.load('one.ckpt')\n"
         "image = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(251).byte()\n"
-        "with torch.no_grad(): landmarks, score = model(image)\n"
+        "with torch.no_grad(): landmarks = model(image).landmarks_crop\n"
         "torch.save(landmarks, 'landmarks.pt')\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=elsewhere, check=True, timeout=120)

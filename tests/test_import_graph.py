@@ -8,10 +8,21 @@ import wingmark
 ROOT = Path(wingmark.__file__).parent
 FLOORS = [
     {"types", "schema", "protocol", "geometry", "heatmaps", "curves"},
-    {"losses", "codecs", "networks", "metrics", "transforms", "schedules", "files", "progress"},
+    {
+        "losses",
+        "codecs",
+        "networks",
+        "metrics",
+        "transforms",
+        "schedules",
+        "files",
+        "progress",
+        "confidence",
+        "detectors",
+    },
     {"data"},
     {"objective", "finder", "model", "cascade", "loggers", "callbacks", "evaluation"},
-    {"cli", "landmark_cli", "training", "run", "study", "commands"},
+    {"cli", "landmark_cli", "training", "run", "study", "annotation", "commands", "engines", "infer", "export"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # On these floors a room knows only the floors below; elsewhere rooms may use their neighbors.

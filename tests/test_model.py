@@ -1,12 +1,14 @@
 import functools
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from wingmark import schema
 from wingmark.codecs import Coordinates, Heatmap
+from wingmark.confidence import Calibration
 from wingmark.losses import AdaptiveWingLoss, MSELoss, WingLoss
 from wingmark.model import LandmarkModule
 from wingmark.networks import TimmNetwork
@@ -85,9 +87,79 @@ def test_evaluation_decodes_the_last_output_into_image_pixels():
 
 def test_heatmaps_come_with_a_score():
     one = module(Heatmap, AdaptiveWingLoss(), (5, 16, 16))
-    landmarks, score = one(batch().image)
+    landmarks, score, _ = one(batch().image)
     assert landmarks.shape == (3, 5, 2) and score.shape == (3, 5)
     assert torch.equal(score[0], one.network.last.amax((1, 2)))
+
+
+def heatmaps() -> LandmarkModule:
+    one = module(Heatmap, AdaptiveWingLoss(), (5, 16, 16))
+    one.calibration = Calibration((0.0, 10.0), (8.0, 3.0))
+    return one
+
+
+def test_expected_errors_in_pixels_of_the_crop_and_of_the_image():
+    one, data = heatmaps(), batch()
+    found = one(data.image)
+    torch.testing.assert_close(found.expected_error, 8 - 0.5 * found.score)
+    turned = torch.tensor([[0.0, -3.0, 5.0], [3.0, 0.0, 5.0]], dtype=torch.float64)
+    data = data._replace(crop_to_image=torch.stack([data.crop_to_image[0], turned, turned / 6]))
+    in_image = one.predict_step(data, 0).expected_error
+    assert in_image.dtype == torch.float32
+    torch.testing.assert_close(in_image, found.expected_error * torch.tensor([2.0, 3.0, 0.5])[:, None])
+
+
+def validated(one: LandmarkModule, fn: str = "fit", sanity_checking: bool = False) -> Calibration | None:
+    """The calibration that a module has after validating a batch of 40 faces."""
+    one._trainer = SimpleNamespace(state=SimpleNamespace(fn=fn), sanity_checking=sanity_checking)
+    data = batch(40)
+    with torch.no_grad():
+        one.on_validation_batch_end(one.predict_step(data, 0), data, 0)
+        one.on_validation_epoch_end()
+    return one.calibration
+
+
+def test_a_validation_while_training_calibrates_on_valid_landmarks():
+    one, data = heatmaps(), batch(40)
+    landmarks_crop, score, _ = one(data.image)
+    distance = np.linalg.norm((landmarks_crop.double() - data.landmarks_crop.double()).detach(), axis=2)
+    expected = Calibration.fit(score.detach().double().numpy()[data.valid], distance[data.valid])
+    found = validated(one)
+    assert found.scores == expected.scores and found.errors == pytest.approx(expected.errors, rel=1e-5)
+
+
+def test_every_validation_calibrates_anew():
+    one, fresh = heatmaps(), heatmaps()
+    before = validated(one)
+    for changed in (one, fresh):
+        changed.network.last.data = changed.network.last.data.flip(-1) * 2
+    assert validated(one) == validated(fresh) != before
+
+
+def test_no_other_validation_calibrates():
+    before = Calibration((0.0, 10.0), (8.0, 3.0))
+    assert validated(heatmaps(), "validate") == before
+    assert validated(heatmaps(), sanity_checking=True) == before
+    assert validated(module()) is None
+
+
+def test_a_training_step_makes_the_calibration_one_of_earlier_weights():
+    one, checkpoint = heatmaps(), {}
+    one.trainer = SimpleNamespace(global_step=0, log_every_n_steps=10)
+    one.training_step(batch(), 0)
+    one.on_save_checkpoint(checkpoint)
+    assert one.calibration is None and checkpoint["wingmark"]["confidence"] is None
+
+
+def test_the_calibration_comes_back_with_a_checkpoint():
+    one, other, checkpoint = heatmaps(), heatmaps(), {}
+    one.on_save_checkpoint(checkpoint)
+    other.calibration = None
+    other.on_load_checkpoint(checkpoint)
+    assert other.calibration == one.calibration
+    del checkpoint["wingmark"]["confidence"]  # as in earlier versions
+    other.on_load_checkpoint(checkpoint)
+    assert other.calibration is None
 
 
 @pytest.mark.parametrize(
@@ -119,6 +191,7 @@ def test_a_checkpoint_holds_plain_values():
         "schema": FIVE.to_dict(),
         "protocol": Protocol("p").to_dict(),
         "crop_size": SIZE,
+        "confidence": None,
     }
 
 

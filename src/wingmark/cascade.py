@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from wingmark.finder import LandmarkFinder
-from wingmark.geometry import apply, crop_to_image, crops_to_image, eye_level_boxes, warp
+from wingmark.geometry import apply, crop_to_image, crops_to_image, eye_level_boxes, map_lengths, warp
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
-from wingmark.types import Box
+from wingmark.types import Box, Found
 
 # Side of the wide crop in sides of the first stage's: a second crop of that size fits in at any roll (1.41) and
 # moved by up to 0.29 sides.
@@ -38,21 +38,22 @@ class Cascade(LandmarkFinder):
         self.first, self.second, self.context = first, second, context
 
     @torch.no_grad()
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Landmarks (B, K, 2) in pixels of the wide crops (B, 3, W, W) uint8, and the second stage's score or None."""
+    def forward(self, image: Tensor) -> Found:
+        """What the second stage finds, in pixels of the wide crops (B, 3, W, W) uint8."""
         side = image.shape[-1]
         middle = Box((side - 1) / 2, (side - 1) / 2, side / self.context, side / self.context)
         to_wide = torch.as_tensor(crop_to_image(middle, self.first.crop_size), device=image.device)
-        found, _ = self._find(self.first, image, to_wide.expand(len(image), 2, 3))
-        if not found.isfinite().all():
+        found = self._find(self.first, image, to_wide.expand(image.shape[0], 2, 3)).landmarks_crop
+        if not torch.compiler.is_exporting() and not found.isfinite().all():
             raise ValueError("the first stage of the cascade finds landmarks that are not finite; train it again")
         boxes = eye_level_boxes(found, self.schema.eyes)
         return self._find(self.second, image, crops_to_image(boxes, self.second.crop_size, self.second.protocol.margin))
 
     @staticmethod
-    def _find(stage: LandmarkModule, image: Tensor, crop_to_wide: Tensor) -> tuple[Tensor, Tensor | None]:
-        landmarks_crop, score = stage(warp(image, crop_to_wide, stage.crop_size))
-        return apply(crop_to_wide, landmarks_crop.double()), score
+    def _find(stage: LandmarkModule, image: Tensor, crop_to_wide: Tensor) -> Found:
+        found = stage(warp(image, crop_to_wide, stage.crop_size))
+        landmarks_wide = apply(crop_to_wide, found.landmarks_crop.double())
+        return Found(landmarks_wide, found.score, map_lengths(crop_to_wide, found.expected_error))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stages: dict[str, Any] = {}

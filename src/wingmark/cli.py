@@ -18,6 +18,8 @@ TRAINING = {
 }
 # Modules of wingmark.commands.
 OTHERS = {
+    "annotate": "find the landmarks of one's own images or of a video: INPUT --model RUN",
+    "export": "write a trained model as a file for other programs: ONNX, torch.export, safetensors",
     "evaluate": "score a file of predictions, of any method",
     "compare": "curves and differences of runs, and which of them are noise",
     "inspect": "see what is in a data set and what is wrong with its labels: --data.source FILE",

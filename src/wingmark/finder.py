@@ -6,11 +6,11 @@ import torch
 from pytorch_lightning import LightningModule
 from torchmetrics import MetricCollection
 
-from wingmark.geometry import apply
+from wingmark.geometry import apply, map_lengths
 from wingmark.metrics import CEDAUC, FailureRate, NormalizedMeanError
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
-from wingmark.types import Batch, Prediction
+from wingmark.types import Batch, Found, Prediction
 
 
 class LandmarkFinder(LightningModule):
@@ -35,8 +35,8 @@ class LandmarkFinder(LightningModule):
         self.test_scores = MetricCollection(scores, prefix="test/", compute_groups=[list(scores)])
 
     @abstractmethod
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Landmarks (B, K, 2) in crop pixels and a score (B, K), or None, for crops (B, 3, H, W) uint8."""
+    def forward(self, image: torch.Tensor) -> Found:
+        """What is found in crops (B, 3, H, W) uint8."""
 
     def setup(self, stage: str) -> None:
         """Landmarks and maps to the image are float64; half of it is off by pixels in a photo."""
@@ -47,9 +47,11 @@ class LandmarkFinder(LightningModule):
         if self.trainer.strategy.root_device.type == "mps":
             raise ValueError("Apple GPUs have no float64, which landmarks need: add --trainer.accelerator cpu")
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._update(self.val_nme, batch, self.predict_step(batch, batch_index))
+    def validation_step(self, batch: Batch, batch_index: int) -> Prediction:
+        prediction = self.predict_step(batch, batch_index)
+        self._update(self.val_nme, batch, prediction)
         self.log("val/nme", self.val_nme, prog_bar=True, batch_size=len(batch.image))
+        return prediction
 
     def test_step(self, batch: Batch, batch_index: int) -> Prediction:
         prediction = self.predict_step(batch, batch_index)
@@ -58,8 +60,10 @@ class LandmarkFinder(LightningModule):
         return prediction
 
     def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
-        landmarks_crop, score = self(batch.image)
-        return Prediction(batch.index, apply(batch.crop_to_image, landmarks_crop.double()), score)
+        found = self(batch.image)
+        landmarks_image = apply(batch.crop_to_image, found.landmarks_crop.double())
+        expected_error = map_lengths(batch.crop_to_image, found.expected_error)
+        return Prediction(batch.index, landmarks_image, found.score, expected_error)
 
     @staticmethod
     def _update(metric: NormalizedMeanError | MetricCollection, batch: Batch, prediction: Prediction) -> None:

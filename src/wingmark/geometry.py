@@ -91,11 +91,11 @@ def eye_level_boxes(landmarks: Tensor, eyes: Sequence[Sequence[int]]) -> Tensor:
     mean it is. This is what a first stage of Wing (CVPR 2018) hands to its second: the box without in-plane rotation.
     """
     left, right = (landmarks[..., list(eye), :].mean(-2) for eye in eyes)
-    roll = torch.atan2(right[..., 1] - left[..., 1], right[..., 0] - left[..., 0])
-    to_image = _turn(roll)
-    level = apply(invert(to_image), landmarks)
+    x, y = (right - left).float().unbind(-1)  # runtimes of exported models have no atan2 of float64
+    roll = torch.atan2(y, x).to(landmarks.dtype)
+    level = apply(_turn(-roll), landmarks)
     low, high = level.amin(-2), level.amax(-2)
-    center = apply(to_image, (low + high)[..., None, :] / 2)[..., 0, :]
+    center = apply(_turn(roll), (low + high)[..., None, :] / 2)[..., 0, :]
     return torch.cat([center, high - low, torch.rad2deg(roll)[..., None]], -1)
 
 
@@ -119,6 +119,16 @@ def apply(matrix, points):
     Written without `@`, which mixed precision would compute in half floats: half a pixel off.
     """
     return (matrix[..., None, :, :2] * points[..., None, :]).sum(-1) + matrix[..., None, :, 2]
+
+
+def pixel_sides(maps):
+    """How long the side of a pixel becomes by maps (..., 2, 3): (...). Where they stretch, the geometric mean."""
+    return abs(maps[..., 0, 0] * maps[..., 1, 1] - maps[..., 0, 1] * maps[..., 1, 0]) ** 0.5
+
+
+def map_lengths(maps: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """Lengths (B, K) in pixels, if there are any, in the pixels that maps (B, 2, 3) lead to, as float32."""
+    return None if lengths is None else (pixel_sides(maps)[:, None] * lengths).float()
 
 
 def compose(outer, inner):
@@ -188,7 +198,7 @@ def warp(image, crop_to_source, size: int):
     """
     if isinstance(image, Tensor):
         return _warp_batch(image, crop_to_source, size)
-    factor = reduction(np.sqrt(abs(np.linalg.det(crop_to_source[:, :2]))))
+    factor = reduction(pixel_sides(crop_to_source))
     if factor > 1:
         image, shrunk_to_source = shrink(image, factor)
         crop_to_source = compose(invert(shrunk_to_source), crop_to_source)
@@ -198,9 +208,8 @@ def warp(image, crop_to_source, size: int):
 
 def _warp_batch(images: Tensor, crop_to_source: Tensor, size: int) -> Tensor:
     """`warp` for tensors. Each crop is cut by its own factor: it does not depend on the others of the batch."""
-    a = crop_to_source
-    step = (a[:, 0, 0] * a[:, 1, 1] - a[:, 0, 1] * a[:, 1, 0]).abs().sqrt()
-    factors = 2 ** step.log2().floor().clamp(0, MAX_HALVINGS)
+    halvings = torch.arange(1, MAX_HALVINGS + 1, device=images.device)
+    factors = 2 ** (pixel_sides(crop_to_source)[:, None] >= 2**halvings).sum(1)
     # What is exported cannot know which factors will be asked for.
     known = (
         [2**n for n in range(MAX_HALVINGS + 1)] if torch.compiler.is_exporting() else factors.unique().int().tolist()

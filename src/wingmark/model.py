@@ -8,14 +8,17 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
 
 from wingmark.codecs import CodecFactory
+from wingmark.confidence import Calibration
 from wingmark.finder import LandmarkFinder
+from wingmark.geometry import pixel_sides
 from wingmark.losses import LandmarkLoss
+from wingmark.metrics import ScoredErrors
 from wingmark.networks import NetworkFactory
 from wingmark.objective import Objective, compiler_fault
 from wingmark.protocol import Protocol
 from wingmark.schedules import ScheduleFactory
 from wingmark.schema import LandmarkSchema
-from wingmark.types import Batch
+from wingmark.types import Batch, Found, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +38,13 @@ class LandmarkModule(LandmarkFinder):
         optimizer: from parameters to an optimizer.
         schedule: from the optimizer and the number of its steps to a schedule stepped after each; None keeps the rate.
         compile: fuse target and loss with torch.compile; `auto` does so for heatmaps where a compiler works.
+
+    With heatmaps every validation while training also calibrates: what error a score stands for. `calibration` belongs
+    to the weights that were validated, and is stored with them; None before a validation, and for coordinates.
     """
 
     config: dict[str, Any] | None = None  # of the `model` section, set by the command line; stored with the weights
+    calibration: Calibration | None = None
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class LandmarkModule(LandmarkFinder):
         )
         self.objective = Objective(self.codec, loss)
         self.optimizer, self.schedule, self.compile_objective = optimizer, schedule, compile
+        self.scored_errors = ScoredErrors()
         self._check_parts()
 
     @torch.no_grad()
@@ -115,10 +123,12 @@ class LandmarkModule(LandmarkFinder):
         """What the network gives for crops (B, 3, H, W) uint8: S tensors, heatmaps or coordinates."""
         return self.network(image.contiguous(memory_format=torch.channels_last))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.codec.decode(self.network_outputs(image)[-1], image.shape[-1])
+    def forward(self, image: torch.Tensor) -> Found:
+        landmarks_crop, score = self.codec.decode(self.network_outputs(image)[-1], image.shape[-1])
+        return Found(landmarks_crop, score, None if self.calibration is None else self.calibration(score))
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        self.calibration = None  # the weights are about to change
         size = batch.image.shape[-1]
         losses = self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
         loss = torch.stack(losses).mean()
@@ -132,6 +142,22 @@ class LandmarkModule(LandmarkFinder):
         if len(losses) > 1:
             per_stack = {f"train/loss_stack{number}": value for number, value in enumerate(losses, start=1)}
             self.log_dict(per_stack, batch_size=faces)
+
+    @property
+    def _calibrates(self) -> bool:
+        # Not by `wingmark validate`, whose faces may be others, nor on the few of the check before training.
+        return self.codec.kind == "heatmap" and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+
+    def on_validation_batch_end(self, outputs: Prediction, batch: Batch, batch_index: int) -> None:
+        if self._calibrates:
+            error_image = torch.linalg.vector_norm(outputs.landmarks_image - batch.landmarks_image, dim=2)
+            error_crop = error_image / pixel_sides(batch.crop_to_image)[:, None]
+            self.scored_errors.update(batch.index, outputs.score, error_crop, batch.valid)
+
+    def on_validation_epoch_end(self) -> None:
+        if self._calibrates:
+            self.calibration = Calibration.fit(*self.scored_errors.compute())
+            self.scored_errors.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
@@ -149,4 +175,13 @@ class LandmarkModule(LandmarkFinder):
             "schema": self.schema.to_dict(),
             "protocol": self.protocol.to_dict(),
             "crop_size": self.crop_size,
+            "confidence": None if self.calibration is None else self.calibration.to_dict(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.load_calibration(checkpoint.get("wingmark", {}))
+
+    def load_calibration(self, about: dict[str, Any]) -> None:
+        """Take the calibration of a checkpoint's `wingmark` block; those of earlier versions have none."""
+        fields = about.get("confidence")
+        self.calibration = None if fields is None else Calibration.from_dict(fields)

@@ -118,6 +118,14 @@ class Protocol:
         stretched = self.crop == "stretched"
         return crop_to_image(self.crop_box(face), size, self.margin * context, stretched=stretched, **jitter)
 
+    def box_to_image(self, box: Box, size: int, context: float = 1.0) -> np.ndarray:
+        """The same for a new face, of which only the box is known. With `contain` it is the crop of most faces."""
+        if self.crop == "outwards":
+            box = outwards(box)
+        elif self.crop == "contain":
+            box = containing(box, np.empty((0, 2)))
+        return crop_to_image(box, size, self.margin * context, stretched=self.crop == "stretched")
+
     def normalizers_of(self, faces: Sequence[Face], schema: LandmarkSchema) -> np.ndarray:
         """The lengths in image pixels that the errors of faces are divided by, (N,) float64."""
         ids = [face.id for face in faces]

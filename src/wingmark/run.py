@@ -38,17 +38,20 @@ def load(path: str | Path) -> LandmarkModule | Cascade:
         raise ValueError(
             f"{file} has format {about['format']}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
         )
-    stages = about["model"]
-    if "first" in stages:
-        model = Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
-    else:
-        model = _module(about)
+    model = build_model(about)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 
 
+def build_model(about: dict[str, Any]) -> LandmarkModule | Cascade:
+    """The model that the `wingmark` block of a checkpoint tells about, without its weights."""
+    stages = about["model"]
+    if "first" in stages:
+        return Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
+    return _module(about)
+
+
 def _module(about: dict[str, Any]) -> LandmarkModule:
-    """The model that a checkpoint tells about, without its weights."""
     parser = ArgumentParser(exit_on_error=False)
     linked = {"schema", "protocol", "crop_size"}
     parser.add_class_arguments(LandmarkModule, "model", skip=linked)
@@ -63,6 +66,7 @@ def _module(about: dict[str, Any]) -> LandmarkModule:
         crop_size=about["crop_size"],
     )
     model.config = about["model"]
+    model.load_calibration(about)
     return model
 
 

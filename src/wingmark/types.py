@@ -1,4 +1,4 @@
-"""The records that travel through wingmark: Box, Face, Sample, Batch, Prediction.
+"""The records that travel through wingmark: Box, Face, Sample, Batch, Found, Prediction.
 
 Shape letters used everywhere: B batch, K landmarks, C channels, S stacks, H W rows and columns.
 A point is (x, y) in pixels, 0-based, with the pixel center at the integer: an image spans
@@ -79,9 +79,21 @@ class Sample(NamedTuple):
 Batch = Sample
 
 
+class Found(NamedTuple):
+    """Landmarks found in a batch of crops.
+
+    `score` is None where the codec defines none, `expected_error` where the model is not calibrated.
+    """
+
+    landmarks_crop: torch.Tensor  # (B, K, 2) float32, from a cascade float64
+    score: torch.Tensor | None  # (B, K) float32
+    expected_error: torch.Tensor | None  # (B, K) float32, pixels of the crop
+
+
 class Prediction(NamedTuple):
-    """Landmarks found in a batch of faces. `score` is None where the codec defines none."""
+    """`Found` for a batch of faces, in pixels of their images."""
 
     index: torch.Tensor  # (B,) int64
     landmarks_image: torch.Tensor  # (B, K, 2) float64
     score: torch.Tensor | None  # (B, K) float32
+    expected_error: torch.Tensor | None  # (B, K) float32, pixels of the original image

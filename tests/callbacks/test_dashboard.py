@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -77,6 +78,16 @@ def test_whoever_takes_pictures_gets_them_with_the_scores(written):
     assert [logger.numbers[f"test/fr_{end}"] for end in ("low", "high")] == full["fr_interval"]
     assert full["auc_interval"] is None and "test/auc_low" not in logger.numbers  # too few faces
     assert logger.status == "success"
+
+
+def test_expected_errors_are_shown_where_there_are_any(written, tmp_path):
+    predictions = replace(written[0].predictions, expected_error=np.random.default_rng(1).uniform(1, 4, (12, 5)))
+    report, logger = Report.of(predictions), Pictures()
+    report.write(tmp_path, {})
+    show_report([logger], report, tmp_path, "test")
+    shown = logger.images["test/pictures/reliability"]
+    assert (shown == read(tmp_path / "pictures" / "reliability.png")).all()
+    assert logger.numbers["test/aurc"] == json.loads((tmp_path / "metrics.json").read_text())["confidence"]["aurc"]
 
 
 def test_one_that_breaks_does_not_keep_pictures_from_the_next(written, caplog):

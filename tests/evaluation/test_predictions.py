@@ -70,7 +70,8 @@ def test_csv_holds_the_same(tmp_path):
 
 
 def test_a_file_of_ours_needs_no_protocol_and_keeps_every_bit(tmp_path):
-    first = Predictions.load(saved(tmp_path / "p.npz", **arrays()), BY_BOX)
+    certain = {"score": np.full((6, 5), 0.5, np.float32), "expected_error": np.full((6, 5), 2.5, np.float32)}
+    first = Predictions.load(saved(tmp_path / "p.npz", **arrays(), **certain), BY_BOX)
     first.save(tmp_path / "ours.npz")
     again = Predictions.load(tmp_path / "ours.npz")
     for key, value in vars(first).items():
@@ -97,6 +98,10 @@ def put(where, value):
     return at
 
 
+def expecting(error: float):
+    return lambda content: {**content, "expected_error": put((4, 2), error)(np.ones((6, 5)))}
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -119,6 +124,10 @@ def put(where, value):
         (lambda content: {**content, "protocol": np.array("3")}, "expected keys and values, got int"),
         (lambda content: {**content, "valid": np.ones((6, 4), bool)}, r"valid has shape \(6, 4\)"),
         (lambda content: {"id": content["id"], "points": content["target"]}, r"lacks the arrays \['landmarks_image'"),
+        (lambda content: {**content, "expected_error": np.ones((6, 2))}, r"expected_error has shape \(6, 2\)"),
+        (expecting(-0.1), r"expected errors that are negative, NaN or infinite in 1 of 6 faces: a/4.jpg#0 \(row 4\)"),
+        (expecting(np.nan), r"expected errors that are negative, NaN or infinite in 1 of 6 faces: a/4.jpg#0"),
+        (expecting(np.inf), r"expected errors that are negative, NaN or infinite in 1 of 6 faces: a/4.jpg#0"),
         (lambda content: {key: value[:0] for key, value in content.items()}, "there are no faces in it"),
     ],
 )

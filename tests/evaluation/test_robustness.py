@@ -38,7 +38,7 @@ class Fixed(LightningModule):
 
     def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
         points = self.points.expand(len(batch.index), -1, -1)
-        return Prediction(batch.index, apply(batch.crop_to_image, points), None)
+        return Prediction(batch.index, apply(batch.crop_to_image, points), None, None)
 
 
 class Pixels(Fixed):
@@ -46,7 +46,7 @@ class Pixels(Fixed):
 
     def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
         seen = batch.image.double().mean((2, 3))[:, None, :2]
-        return Prediction(batch.index, apply(batch.crop_to_image, self.points + seen), None)
+        return Prediction(batch.index, apply(batch.crop_to_image, self.points + seen), None, None)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from wingmark.metrics import (
     FacePredictions,
     FailureRate,
     NormalizedMeanError,
+    ScoredErrors,
     functional,
 )
 
@@ -228,17 +229,18 @@ def test_kept_rows_are_copies():
 
 
 @pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("scored", [True, False])
-def test_predictions_are_sorted_and_each_face_comes_once(count, scored):
+@pytest.mark.parametrize("columns", [(), ("score",), ("score", "expected_error")])
+def test_predictions_are_sorted_and_each_face_comes_once(count, columns):
     landmarks = torch.rand(count, K, 2, dtype=torch.float64) * 400
-    score = torch.rand(count, K) if scored else None
+    given = {name: torch.rand(count, K) for name in columns}
     metric = FacePredictions()
     for start in (0, 1):
         order = torch.arange(count).flip(0)[start:]
-        metric.update(10 + order, landmarks[order], None if score is None else score[order])
-    index, found, found_score = metric.compute()
+        metric.update(10 + order, landmarks[order], **{name: column[order] for name, column in given.items()})
+    index, found, *others = metric.compute()
     assert_same((index, found), (10 + torch.arange(count), landmarks))
-    assert found_score is None if score is None else np.array_equal(found_score, score.numpy())
+    for name, other in zip(("score", "expected_error"), others, strict=True):
+        assert np.array_equal(other, given[name].numpy()) if name in given else other is None
 
 
 def test_predictions_of_wrong_shape_are_refused():
@@ -247,5 +249,19 @@ def test_predictions_of_wrong_shape_are_refused():
         FacePredictions().update(index, landmarks.flatten(1))
     with pytest.raises(ValueError, match=r"score must be \(3, 7\).*got \(3, 1\)"):
         FacePredictions().update(index, landmarks, torch.zeros(3, 1))
+    with pytest.raises(ValueError, match=r"expected_error must be \(3, 7\).*got \(7,\)"):
+        FacePredictions().update(index, landmarks, torch.zeros(3, K), torch.zeros(K))
     with pytest.raises(ValueError, match="index must be 3 integers"):
         FacePredictions().update(index[:2], landmarks)
+
+
+def test_scored_errors_of_valid_landmarks_of_every_face_once():
+    score, error, valid = torch.rand(6, K), torch.rand(6, K, dtype=torch.float64), torch.rand(6, K) > 0.3
+    error[~valid] = 1e6  # whatever was computed where nothing is annotated
+    metric = ScoredErrors()
+    for rows in ([4, 1, 0], [5, 2, 1], [3, 0]):
+        metric.update(torch.tensor(rows), score[rows], error[rows], valid[rows])
+    found_score, found_error = metric.compute()
+    pairs = [(score[n, k].item(), error[n, k].item()) for n in range(6) for k in range(K) if valid[n, k]]
+    assert list(zip(found_score.tolist(), found_error.tolist(), strict=True)) == pairs
+    assert found_score.dtype == found_error.dtype == np.float64

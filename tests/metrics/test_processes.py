@@ -23,6 +23,7 @@ from wingmark.metrics import (
     FacePredictions,
     FailureRate,
     NormalizedMeanError,
+    ScoredErrors,
 )
 
 K = 5
@@ -73,15 +74,18 @@ def evaluate(count: int, shard: np.ndarray) -> dict:
         "ced": CumulativeErrorDistribution(),
         "errors": FaceErrors(),
         "predictions": FacePredictions(),
+        "scored": ScoredErrors(),
     }
     collection = MetricCollection({"nme": NormalizedMeanError(), "fr": FailureRate(0.08), "strict": FailureRate(0.04)})
     batches = np.array_split(shard, -(-len(shard) // 4)) if len(shard) else []
     for number, batch in enumerate(batches):
         rows = {name: column[batch] for name, column in table.items()}
         for name, metric in metrics.items():
-            if name != "predictions":
+            if name not in ("predictions", "scored"):
                 metric.update(**rows)
-        metrics["predictions"].update(rows["index"], rows["prediction"])
+        score, error = rows["prediction"][..., 0].float() / 400, (rows["prediction"] - rows["target"]).abs().sum(2)
+        metrics["predictions"].update(rows["index"], rows["prediction"], score, error.float())
+        metrics["scored"].update(rows["index"], score, error, rows["valid"])
         (collection.update if number % 2 else collection)(**rows)
     values = {name: metric.compute() for name, metric in metrics.items()}
     values |= collection.compute()

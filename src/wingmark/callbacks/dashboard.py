@@ -70,7 +70,9 @@ def _summarize(loggers: Sequence[Logger], values: dict[str, Any]) -> None:
 
 def show_report(loggers: Sequence[Logger], report: Report, folder: Path, name: str) -> None:
     """Show a test, written to `folder`, on all loggers under `name`, and close them."""
-    full = _flat(report.scores["full"])
+    full, files = _flat(report.scores["full"]), PICTURES
+    if report.confidence is not None:
+        full, files = full | report.confidence.numbers(), (*PICTURES, "reliability.png")
     numbers = {f"{name}/{key}": value for key, value in full.items() if value is not None}
     for logger in loggers:
         with forgiving(logger):
@@ -79,7 +81,7 @@ def show_report(loggers: Sequence[Logger], report: Report, folder: Path, name: s
             else:
                 logger.log_metrics(numbers, step=0)
     _summarize(loggers, {**numbers, f"{name}/protocol": report.predictions.protocol.label})
-    show_pictures(loggers, {f"{name}/pictures/{Path(file).stem}": folder / "pictures" / file for file in PICTURES})
+    show_pictures(loggers, {f"{name}/pictures/{Path(file).stem}": folder / "pictures" / file for file in files})
     for logger in loggers:
         with forgiving(logger):
             logger.finalize("success")

@@ -42,7 +42,7 @@ class PredictionWriter(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Prediction, batch: Batch, *indices: int
     ) -> None:
-        self.found.update(outputs.index, outputs.landmarks_image, outputs.score)
+        self.found.update(*outputs)
 
     on_predict_batch_end = on_test_batch_end
 
@@ -75,10 +75,10 @@ class PredictionWriter(Callback):
             self.say = partial(print, f"{len(predictions.id)} faces in {path}")
 
     def _gather(self, trainer: Trainer, split: str) -> tuple[np.ndarray, Predictions]:
-        index, landmarks_image, score = self.found.compute()
+        index, *found = self.found.compute()
         dataset = trainer.datamodule.dataset(split)
         faces = [dataset.faces[i] for i in index]
-        return index, Predictions.of_faces(faces, dataset.schema, dataset.protocol, landmarks_image, score)
+        return index, Predictions.of_faces(faces, dataset.schema, dataset.protocol, *found)
 
     def _test_folder(self, about: dict[str, Any]) -> Path:
         """Where this test belongs: results of another one are never overwritten, its own are."""

@@ -22,7 +22,7 @@ def with_own_boxes(faces: dict[Split, list[Face]], path: Path) -> dict[Split, li
     face, or the path of its image where it is the only face on it. A face without a row has no such box, which a
     protocol with the box `file` then asks for. Raises FileNotFoundError, and ValueError (file, line).
     """
-    boxes = _read(path)
+    boxes = read_boxes(path)
     everyone = [face for of_split in faces.values() for face in of_split]
     alone = Counter(face.image for face in everyone)
     ids = {f.id: image for f in everyone if alone[f.image] == 1 and (image := f.id.rpartition("#")[0]) in boxes}
@@ -42,7 +42,7 @@ def with_own_boxes(faces: dict[Split, list[Face]], path: Path) -> dict[Split, li
     return {split: [with_box(face) for face in of_split] for split, of_split in faces.items()}
 
 
-def _read(path: Path) -> dict[str, Box]:
+def read_boxes(path: Path) -> dict[str, Box]:
     """The boxes by the id of their row."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; set data.boxes to a csv file of boxes, or to null")

@@ -53,17 +53,22 @@ def _tile(dataset: FaceDataset, index: int, predictions: Predictions, row: int, 
 
 
 def draw_landmarks(
-    image: np.ndarray, landmarks: np.ndarray, valid: np.ndarray, schema: LandmarkSchema, color: tuple[int, int, int]
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    valid: np.ndarray,
+    schema: LandmarkSchema,
+    color: tuple[int, int, int],
+    scale: float = 1.0,
 ) -> None:
-    """Draw landmarks (K, 2) in pixels of `image` and their contours, in place."""
+    """Draw landmarks (K, 2) in pixels of `image` and their contours, in place; points and lines `scale` as large."""
     bits = 4  # OpenCV takes fractions of a pixel as integers shifted by this many bits
     fixed = np.rint(np.nan_to_num(landmarks) * 2**bits).astype(np.int32)
     for contour in schema.contours.values():
         if valid[list(contour.indices)].all():
             line = fixed[list(contour.indices)].reshape(-1, 1, 2)
-            cv2.polylines(image, [line], contour.closed, color, 1, cv2.LINE_AA, bits)
+            cv2.polylines(image, [line], contour.closed, color, max(1, round(scale)), cv2.LINE_AA, bits)
     for point in fixed[valid]:
-        cv2.circle(image, point.tolist(), round(1.3 * 2**bits), color, -1, cv2.LINE_AA, bits)
+        cv2.circle(image, point.tolist(), round(1.3 * scale * 2**bits), color, -1, cv2.LINE_AA, bits)
 
 
 def _write(image: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int], size: float) -> None:

@@ -1,10 +1,11 @@
-"""Plots of a test: CED curves, and errors on the mean face."""
+"""Plots of a test: CED curves, errors on the mean face, and expected against real errors."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from wingmark.evaluation.confidence import Confidence
 from wingmark.evaluation.predictions import FACES_AT_ONCE, Predictions
 from wingmark.files import whole_file
 from wingmark.protocol import Protocol
@@ -59,3 +60,28 @@ def mean_face(predictions: Predictions) -> np.ndarray:
         centered = target - target.mean(axis=1, keepdims=True, where=valid)
         total += (centered / predictions.normalizer[part][:, None, None]).sum(axis=0, where=valid)
     return np.divide(total, seen, where=seen > 0, out=np.full_like(total, np.nan))
+
+
+def draw_reliability(path: Path, confidence: Confidence, protocol: Protocol) -> None:
+    """Expected against real errors in bins of equal size, and the NME of the faces kept, the surest ones first."""
+    figure = Figure(figsize=(10, 4.4), dpi=120, layout="constrained")
+    bins, curves = figure.subplots(1, 2)
+    expected, real, landmarks = confidence.bins.T
+    limit = 1.05 * max(expected.max(), real.max())
+    bins.plot([0, limit], [0, limit], color="0.6", linewidth=1, label="expected = real")
+    low, high = (f"{count:.0f}" for count in (landmarks.min(), landmarks.max()))
+    each = low if low == high else f"{low} to {high}"
+    bins.plot(expected, real, "o-", markersize=5, label=f"{len(landmarks)} bins of {each} landmarks")
+    labels = {"xlabel": "expected error [px of the image]", "ylabel": "real error [px of the image]"}
+    bins.set(xlim=(0, limit), ylim=(0, limit), aspect="equal", title=protocol.label, **labels)
+    kept = 100 * np.arange(1, len(confidence.nme) + 1) / len(confidence.nme)
+    for name, risk in confidence.risks.items():
+        curves.plot(kept, 100 * risk, label=f"{name}, area {100 * risk.mean():.2f} %")
+    curves.set(xlim=(0, 100), ylim=(0, None), xlabel="faces kept, the surest first [%]", ylabel="their NME [%]")
+    curves.set_title(f"risk and coverage, {len(confidence.nme)} faces")
+    for axes in (bins, curves):
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)

@@ -3,7 +3,7 @@
 An `.npz` file holds arrays for N faces with K landmarks, in pixels of the original images, counted from 0:
 
     id (N,), landmarks_image (N, K, 2), target (N, K, 2)
-    optional: valid (N, K), group (N,), tags (N,), normalizer (N,), box (N, 5), score (N, K)
+    optional: valid (N, K), group (N,), tags (N,), normalizer (N,), box (N, 5), score (N, K), expected_error (N, K)
 
 A `.csv` file holds one row per face: `id,x0,y0,x1,y1,...,true_x0,true_y0,...` and, if wanted, `normalizer,group,tags`.
 Both cells of a true landmark are empty (NaN in npz) where it is not annotated. `group` names the photo, `tags` the
@@ -163,9 +163,9 @@ def _schema(arrays: dict[str, Any]) -> LandmarkSchema:
 
 def _check_rows(arrays: dict[str, Any], schema: LandmarkSchema) -> None:
     ids, found, target, valid = (arrays[key] for key in ("id", "landmarks_image", "target", "valid"))
-    expected = {key: (len(ids),) for key in ("id", "group", "tags", "normalizer")}
+    expected = {key: (len(ids),) for key in ("id", "group", "tags", "normalizer")} | {"box": (len(ids), 5)}
     expected |= {key: (len(ids), schema.num_landmarks, 2) for key in ("landmarks_image", "target")}
-    expected |= {key: (len(ids), schema.num_landmarks) for key in ("valid", "score")} | {"box": (len(ids), 5)}
+    expected |= {key: (len(ids), schema.num_landmarks) for key in ("valid", "score", "expected_error")}
     for key, shape in expected.items():
         if key in arrays and arrays[key].shape != shape:
             raise ValueError(
@@ -175,12 +175,15 @@ def _check_rows(arrays: dict[str, Any], schema: LandmarkSchema) -> None:
     _, first = np.unique(ids, return_index=True)
     repeated = np.ones(len(ids), bool)
     repeated[first] = False
+    expected_error = arrays.get("expected_error", np.zeros((len(ids), 1)))
+    sound = (expected_error >= 0) & (expected_error < np.inf)
     faults = {
         "an empty id": ids == "",
         "an id that came before (each face must come once)": repeated,
         "no landmark that is annotated": ~valid.any(1),
         "annotated landmarks that are not finite": (valid & ~np.isfinite(target).all(2)).any(1),
         "predicted landmarks that are NaN or infinite": (valid & ~np.isfinite(found).all(2)).any(1),
+        "expected errors that are negative, NaN or infinite": ~sound.all(1),
     }
     if not len(ids):
         raise ValueError("there are no faces in it")

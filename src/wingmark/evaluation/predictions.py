@@ -22,7 +22,8 @@ class Predictions:
     """Landmarks found and true for N faces, in pixels of the original images, and the rules to compare them by.
 
     box holds center, sides and roll of the box that made the crop, without margin; score is None where the codec
-    defines none. Both are None where the file does not tell. tags are joined by semicolons.
+    defines none, expected_error, in pixels of the image, where the model was not calibrated. All three are None where
+    the file does not tell. tags are joined by semicolons.
     """
 
     id: np.ndarray  # (N,) str
@@ -36,6 +37,7 @@ class Predictions:
     schema: LandmarkSchema
     box: np.ndarray | None = None  # (N, 5) float64
     score: np.ndarray | None = None  # (N, K) float32
+    expected_error: np.ndarray | None = None  # (N, K) float32
 
     @classmethod
     def of_faces(
@@ -44,7 +46,8 @@ class Predictions:
         schema: LandmarkSchema,
         protocol: Protocol,
         landmarks_image: np.ndarray,
-        score: np.ndarray | None,
+        score: np.ndarray | None = None,
+        expected_error: np.ndarray | None = None,
     ) -> "Predictions":
         """Put what was found beside what the annotation says."""
         boxes = [protocol.crop_box(face) for face in faces]
@@ -62,6 +65,7 @@ class Predictions:
             schema=schema,
             box=np.array([(box.x, box.y, box.width, box.height, box.roll) for box in boxes]),
             score=score,
+            expected_error=expected_error,
         )
 
     def errors(self) -> np.ndarray:

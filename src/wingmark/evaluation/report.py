@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wingmark.evaluation.plots import draw_ced, draw_landmark_errors
+from wingmark.evaluation.confidence import Confidence
+from wingmark.evaluation.plots import draw_ced, draw_landmark_errors, draw_reliability
 from wingmark.evaluation.predictions import Predictions
 from wingmark.evaluation.scores import Scores, failed_checks
 from wingmark.files import whole_file
@@ -27,7 +28,7 @@ class Report:
     """Everything that is computed from predictions, as fractions of the normalizer.
 
     errors (N, K), NaN where no landmark is annotated; nme (N,) by face and landmark_errors (K,) by landmark, their
-    means; scores by subset, `full` first; failed_checks in sentences.
+    means; scores by subset, `full` first; failed_checks in sentences; confidence, None without expected errors.
     """
 
     predictions: Predictions
@@ -36,6 +37,7 @@ class Report:
     landmark_errors: np.ndarray
     scores: dict[str, Scores]
     failed_checks: list[str]
+    confidence: Confidence | None
 
     @classmethod
     def of(cls, predictions: Predictions, split_faces: int | None = None) -> "Report":
@@ -49,7 +51,9 @@ class Report:
             name: Scores.of(nme[members], predictions.group[members], protocol.threshold)
             for name, members in predictions.subsets().items()
         }
-        return cls(predictions, errors, nme, landmark_errors, scores, failed_checks(scores, protocol, split_faces))
+        failed = failed_checks(scores, protocol, split_faces)
+        confidence = None if predictions.expected_error is None else Confidence.of(predictions, nme)
+        return cls(predictions, errors, nme, landmark_errors, scores, failed, confidence)
 
     def write(self, folder: Path, about: dict[str, Any]) -> None:
         """Write faces.csv, pictures and metrics.json; `about` stands in metrics.json beside the scores."""
@@ -67,6 +71,9 @@ class Report:
             "landmark_errors": [None if np.isnan(error) else error for error in self.landmark_errors.tolist()],
             "failed_checks": self.failed_checks,
         }
+        if self.confidence is not None:
+            draw_reliability(folder / "pictures" / "reliability.png", self.confidence, protocol)
+            content["confidence"] = self.confidence.numbers()
         with whole_file(folder / "metrics.json") as path:
             path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -80,7 +87,7 @@ class Report:
                 table.writerow([*face, f"{nme:.6f}", worst, f"{errors[worst]:.6f}", found.protocol.label])
 
     def print(self, title: str) -> None:
-        """The table, percentiles, the worst landmarks, and every failed check."""
+        """The table, percentiles, the worst landmarks, what the confidence is worth, and every failed check."""
         protocol, console = self.predictions.protocol, Console(highlight=False)
         console.print(f"{title}, protocol {protocol.label}, {protocol.crop_rule}", markup=False)
         groups = len(np.unique(self.predictions.group))
@@ -90,6 +97,8 @@ class Report:
         percentiles = (f"P{p} {100 * getattr(self.scores['full'], f'p{p}'):.2f}" for p in (90, 95, 99))
         console.print(f"NME of full [%]: {', '.join(percentiles)}", markup=False)
         console.print(f"worst landmarks [%]: {', '.join(self._worst_landmarks())}", markup=False)
+        for sentence in self.confidence.sentences() if self.confidence else ():
+            console.print(sentence, markup=False)
         for sentence in self.failed_checks:
             console.print(f"CHECK FAILED: {sentence}", style="bold red", markup=False)
 

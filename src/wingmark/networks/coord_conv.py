@@ -55,5 +55,5 @@ class CoordConv(nn.Module):
         channels = coordinate_channels(features)
         if boundary is not None:
             marked = boundary_channels(channels, boundary)
-            channels = torch.cat([channels.expand(len(marked), -1, -1, -1), marked], dim=1)
+            channels = torch.cat([channels.expand(marked.shape[0], -1, -1, -1), marked], dim=1)
         return self.conv(features) + self.coordinates(channels)

@@ -1,0 +1,172 @@
+"""Find the landmarks of one's own images or of a video: pictures with them drawn, and tables.
+
+INPUT is an image, a folder (with its subfolders), a pattern in quotes such as 'photos/*.jpg', a video file, or webcam
+(webcam:1 is the second one; it is recorded until Ctrl-C).
+
+Face boxes come from --boxes, a csv file with id,x_min,y_min,x_max,y_max in pixels counted from 0, where id is the
+path of an image relative to INPUT, with #0, #1, ... for several faces on it; or from a detector, a class or a YAML
+file, with its own settings after it: --detector wingmark.detectors.YuNet --detector.model FILE.onnx. Without either
+the whole image is the box. On videos a face is followed: the landmarks of a frame tell where to look in the next one.
+Boxes of NAME.mp4 are those of NAME/000001, its first frame, and of later ones where new faces come.
+
+Written are an overlay of each image (a .jpg, named as it) or of the video (.mp4), landmarks.csv (CSVFaces reads it),
+boxes.csv (--boxes and data.boxes read it), landmarks.json, and where asked for a .pts file per face, counted from 1 as
+those of 300W. Images without a face are listed, which is no failure; the exit status is 1 where something could not be
+read, or no face was found at all.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import ArgumentError, ArgumentParser
+
+from wingmark.annotation import (
+    FORMATS,
+    ImageInput,
+    OneEuro,
+    Results,
+    Tracker,
+    Video,
+    VideoInput,
+    annotate_images,
+    annotate_video,
+    boxes_of,
+    find_input,
+    refuse_mixing,
+)
+from wingmark.detectors import Detector
+from wingmark.infer import Landmarker
+from wingmark.training import quiet_libraries
+from wingmark.types import Box
+
+SHOWN = 10  # of what was left out; landmarks.json lists all
+DETECT_SECONDS = 1.0  # new faces are looked for so often
+JITTER = {"jitter": "jitter of the landmarks as found", "jitter_smoothed": "after smoothing"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(settings=[])  # those of the detector
+    parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, video or webcam")
+    parser.add_argument("--model", type=Path, required=True, help="run folder, .ckpt, or file of `wingmark export`")
+    parser.add_argument("--output", type=Path, default=Path("annotated"), metavar="FOLDER", help="default: annotated")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=["overlay", "csv", "json"],
+        help="what to write; default: overlay csv json",
+    )
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--boxes", type=Path, metavar="FILE", help="csv file of face boxes")
+    boxes.add_argument("--detector", metavar="CLASS", help="class or YAML file that finds the faces")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of the network; default: 32")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="COUNT", help="default: 16")
+    parser.add_argument("--flip", action="store_true", help="also look at the mirrored face, and take the mean")
+    parser.add_argument("--refine", action="store_true", help="look twice, the second time where landmarks were found")
+    parser.add_argument("--smooth", action="store_true", help="calm the landmarks of a video (One-Euro filter)")
+    parser.add_argument(
+        "--min-cutoff", type=float, default=1.0, metavar="HZ", help="of a face at rest: less is calmer; default: 1"
+    )
+    parser.add_argument(
+        "--beta", type=float, default=10.0, help="Hz per face size a second: more follows faster; default: 10"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Results:
+    """Write the files and print what was found, how fast, and what was left out."""
+    quiet_libraries()
+    detector = _detector(arguments)
+    chosen = find_input(arguments.input)
+    _refuse(arguments, chosen)
+    video = None if isinstance(chosen, ImageInput) else Video(chosen)
+    names = [video.frame_name(n) for n in range(1, video.frames + 1)] if video else chosen.names
+    boxes = None if arguments.boxes is None else boxes_of(names, arguments.boxes)
+    landmarker = Landmarker.load(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        detector=detector,
+        flip=arguments.flip,
+        refine=arguments.refine,
+        batch_size=arguments.batch_size,
+    )
+    about = {"model": str(arguments.model), "input": arguments.input, "schema": landmarker.schema.name}
+    started = time.perf_counter()
+    with Results(arguments.output, arguments.format, landmarker.schema, about) as results:
+        if video is None:
+            annotate_images(landmarker, chosen, results, boxes)
+        else:
+            annotate_video(_tracker(arguments, landmarker, detector), video, results, boxes)
+    _tell(results, time.perf_counter() - started)
+    return results
+
+
+def _tracker(arguments: argparse.Namespace, landmarker: Landmarker, detector: Detector | None) -> Tracker:
+    smooth = (lambda: OneEuro(arguments.min_cutoff, arguments.beta)) if arguments.smooth else None
+    if detector is not None:
+        return Tracker(landmarker, detector, DETECT_SECONDS, smooth)
+    # Where faces have given boxes, the whole image is none.
+    return Tracker(landmarker, _whole if arguments.boxes is None else lambda frame: [], None, smooth)
+
+
+def _whole(image: np.ndarray) -> list[Box]:
+    height, width = image.shape[:2]
+    return [Box((width - 1) / 2, (height - 1) / 2, width, height)]
+
+
+def _detector(arguments: argparse.Namespace) -> Detector | None:
+    if arguments.detector is None:
+        if arguments.settings:
+            raise ValueError(f"unrecognized arguments: {' '.join(arguments.settings)}; see wingmark annotate --help")
+        return None
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--detector", type=Detector, sub_configs=True)
+    try:
+        parsed = parser.parse_args(["--detector", arguments.detector, *arguments.settings])
+        return parser.instantiate_classes(parsed).detector
+    except ArgumentError as error:
+        reason = str(error).strip().splitlines()[-1].strip(" -")
+        raise ValueError(
+            f"--detector {arguments.detector}: {reason}; it takes a class with "
+            "__call__(self, image: np.ndarray) -> list[Box], such as wingmark.detectors.YuNet, or a YAML file of one"
+        ) from error
+
+
+def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> None:
+    """Options that the input has no use for, values that mean nothing, and results among inputs: ValueError."""
+    images = isinstance(chosen, ImageInput)
+    if arguments.smooth and images:
+        raise ValueError("--smooth is for videos: images have no order in time")
+    if arguments.boxes is not None and not images and isinstance(chosen.source, int):
+        raise ValueError("--boxes are for images and video files; find the faces of a webcam with --detector")
+    if arguments.batch_size < 1 or not arguments.min_cutoff > 0 or not arguments.beta >= 0:
+        raise ValueError("--batch-size must be 1 or more, --min-cutoff above 0, --beta 0 or more")
+    files = [chosen.root / name for name in chosen.names] if images else [chosen.source]
+    refuse_mixing([file for file in files if isinstance(file, Path)], arguments.output)
+
+
+def _tell(results: Results, seconds: float) -> None:
+    """Print what was found; exit status 1 where something could not be read, or there is no face at all."""
+    print(f"{results.faces} faces in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
+    for name, meaning in JITTER.items():
+        if (value := results.summary.get(name)) is not None:
+            print(f"{meaning}: {value:.2f} % of the face size")
+    _list("without a face", results.without_face)
+    _list("could not be read", results.left_out)
+    if results.left_out or not results.faces:
+        fault = f"{len(results.left_out)} could not be read" if results.left_out else "no face was found"
+        sys.exit(f"wingmark: {fault}, see above")
+
+
+def _list(what: str, entries: list[str]) -> None:
+    if entries:
+        print(f"{len(entries)} {what}:")
+        for entry in entries[:SHOWN]:
+            print(f"  {entry}")
+        if len(entries) > SHOWN:
+            print(f"  and {len(entries) - SHOWN} more, see landmarks.json")

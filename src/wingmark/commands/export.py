@@ -1,0 +1,163 @@
+"""Write a trained model as a file for other programs, and check that it finds the same there.
+
+onnx and torch-export hold the whole way as one graph: normalization, network and decoding, and with --input boxes
+cutting the crop out of the image and mapping the landmarks back too. safetensors hold the weights and how the model is
+built of them, for wingmark. Before a file gets its name it is run on 16 faces, one by one and five at a time: the run's
+validation faces, or synthetic ones where those cannot be read. Where a landmark is more than 0.05 px from that of the
+model in PyTorch the file is removed, and the exit status is 1.
+
+--int8 makes an ONNX file that computes in 8 bits. The range of each layer's values is learned from validation faces,
+and the NME on the test faces is printed before and after: both of the run's data, or of another set where settings of
+fit are added (--data.source FILE ...). Its landmarks differ from those of the model; no bound is set to that.
+
+ONNX needs `pip install 'wingmark[export]'`. Relative paths in the run's config count from the current folder.
+"""
+
+import argparse
+import hashlib
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+import wingmark.run
+from wingmark import export
+from wingmark.export.check import BOUND, SIZES, largest_difference, nme
+from wingmark.export.faces import Faces, batches, drawn_faces, run_faces
+from wingmark.export.graph import GRAPHS, Dtype, Graph, Input, context_of
+from wingmark.export.int8 import quantize
+from wingmark.files import whole_file
+from wingmark.training import quiet_libraries
+
+WRITERS = {
+    "onnx": (".onnx", export.write_onnx),
+    "torch-export": (".pt2", export.write_torch_export),
+    "safetensors": (".safetensors", export.write_safetensors),
+}
+CALIBRATED_ON = 64  # faces
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(settings=[])
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder made by `wingmark fit`, or a .ckpt")
+    parser.add_argument("--format", choices=WRITERS, default="onnx", help="default: onnx")
+    parser.add_argument(
+        "--input",
+        choices=get_args(Input),
+        default="crops",
+        help="what the graph takes: ready crops, or images with a box each; default: crops",
+    )
+    parser.add_argument(
+        "--dtype", choices=get_args(Dtype), default="uint8", help="of the pixels, 0 to 255 in both; default: uint8"
+    )
+    parser.add_argument("--int8", action="store_true", help="compute in 8 bits (ONNX)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/export/NAME.onnx, .pt2, .safetensors")
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Write the file, check it, tell how large the difference is."""
+    quiet_libraries()
+    suffix, write = WRITERS[arguments.format]
+    path = arguments.output or _default(arguments.run).with_suffix(suffix)
+    _refuse(arguments, path, suffix)
+    model = wingmark.run.load(arguments.run)
+    graph = GRAPHS[arguments.input](model)
+    faces = _faces(arguments, graph)
+    about = _about(arguments, graph)
+    with whole_file(path) as temporary:
+        if arguments.int8:
+            _write_int8(temporary, graph, about, faces)
+        else:
+            write(temporary, graph, about)
+            _check(temporary, graph, faces)
+    names = ", ".join(about["outputs"])
+    print(f"{path}: {arguments.dtype} {arguments.input} to {names}; {path.stat().st_size / 1e6:.1f} MB")
+    return path
+
+
+def _default(run: Path) -> Path:
+    """Of a run RUN/export/NAME, of a single checkpoint export/NAME beside it; the suffix is still missing."""
+    folder = run if run.is_dir() else run.parent
+    return folder / "export" / f"{run.resolve().name if run.is_dir() else run.stem}.x"
+
+
+def _refuse(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
+    """What does not go together, before anything is loaded."""
+    if path.suffix != suffix:
+        raise ValueError(
+            f"--output {path} must end in {suffix}, by which a file of --format {arguments.format} is known"
+        )
+    if arguments.int8 and arguments.format != "onnx":
+        raise ValueError(f"--int8 goes with --format onnx, not {arguments.format}")
+    if arguments.format == "safetensors" and (arguments.input, arguments.dtype) != ("crops", "uint8"):
+        raise ValueError("safetensors hold weights and no graph: --input and --dtype go with the other formats")
+    if arguments.format == "onnx":
+        export.require_onnx()
+
+
+def _faces(arguments: argparse.Namespace, graph: Graph) -> Faces:
+    """Those of the run, or synthetic ones where they cannot be read; those that were asked for must be."""
+    try:
+        return run_faces(arguments.run, arguments.settings, graph.model.schema)
+    except (ValueError, OSError, ImportError) as error:
+        if arguments.settings:
+            raise
+        print(f"synthetic faces are taken, since those of the run cannot be read: {error}")
+        return drawn_faces(graph.model)
+
+
+def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
+    """What the file tells about itself."""
+    model, run = graph.model, arguments.run
+    checkpoint = run / "checkpoints" / "best.ckpt" if run.is_dir() else run
+    with open(checkpoint, "rb") as file, torch.no_grad():
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        outputs = graph(*graph.example(getattr(torch, arguments.dtype)).values())
+    return {
+        "format": export.FORMAT,
+        "input": arguments.input,
+        "dtype": arguments.dtype,
+        "outputs": list(outputs),
+        "schema": model.schema.to_dict(),
+        "protocol": model.protocol.to_dict(),
+        "crop_size": model.crop_size,
+        "context": context_of(model),
+        "run": run.resolve().name,
+        "checkpoint": digest,
+        "trained_by": f"wingmark {version('wingmark')}",
+    }
+
+
+def _check(path: Path, graph: Graph, faces: Faces) -> None:
+    """Print the largest difference; ValueError where it is too large."""
+    exported = export.load(path)
+    difference = largest_difference(exported, graph, faces.check)
+    pixels = "px of the crop" if exported.about["input"] == "crops" else "px of the image"
+    sizes = " and ".join(map(str, SIZES))
+    print(f"largest difference from PyTorch: {difference:.5f} {pixels} ({faces.told}, batches of {sizes})")
+    if not difference <= BOUND:  # nor may it be NaN
+        raise ValueError(
+            f"the file finds landmarks {difference:.3g} px from those of the model, at most {BOUND} is allowed; it was "
+            "removed"
+        )
+
+
+def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: Faces) -> None:
+    """Write the quantized file; print its difference, and the NME before and after."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
+        export.write_onnx(whole, graph, about)
+        _check(whole, graph, faces)
+        indices = range(len(faces.check))[:CALIBRATED_ON]
+        quantize(whole, path, batches(faces.check, indices, max(SIZES), about["input"], about["dtype"]))
+        before, after = export.load(whole), export.load(path)
+        pixels = "px of the crop" if about["input"] == "crops" else "px of the image"
+        difference = largest_difference(after, graph, faces.check)
+        print(f"in 8 bits, calibrated on {len(indices)} faces: largest difference {difference:.3f} {pixels}")
+        if faces.scored is not None:
+            scores = [100 * nme(file, faces.scored, name) for file, name in ((before, "float32"), (after, "int8"))]
+            label = faces.scored.protocol.label
+            print(f"NME {scores[0]:.3f} % before, {scores[1]:.3f} % after ({faces.scored_told}, {label})")

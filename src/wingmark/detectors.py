@@ -1,0 +1,77 @@
+"""Where the faces are in a picture: boxes for `Landmarker`."""
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from wingmark.types import Box
+
+
+class Detector(Protocol):
+    """Any callable from an image (H, W, 3) uint8 RGB to the boxes of its faces, largest first."""
+
+    def __call__(self, image: np.ndarray) -> list[Box]: ...
+
+
+class YuNet:
+    """OpenCV's detector YuNet (Wu et al., YuNet: A Tiny Millisecond-level Face Detector, 2023).
+
+    model: its file, `face_detection_yunet_2023mar.onnx` of OpenCV's model zoo.
+    score: what is less certain is no face.
+    side: images are shrunk to this longer side first; faces below a fifteenth of it are missed.
+    """
+
+    def __init__(self, model: str, score: float = 0.6, side: int = 640) -> None:
+        self.model, self.score, self.side = model, score, side
+        if not Path(model).is_file():
+            raise FileNotFoundError(f"YuNet: there is no file {model}; give the .onnx of YuNet from OpenCV's model zoo")
+        self._create()  # a file that is none fails here
+
+    def _create(self) -> "cv2.FaceDetectorYN":
+        try:
+            return cv2.FaceDetectorYN.create(self.model, "", (self.side, self.side), self.score)
+        except cv2.error as error:
+            raise ValueError(f"YuNet: OpenCV cannot read {self.model} ({error.err}); download it again") from error
+
+    def __call__(self, image: np.ndarray) -> list[Box]:
+        height, width = image.shape[:2]
+        scale = min(1.0, self.side / max(height, width))
+        shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        detector = self._create()  # it keeps the last image: threads cannot share one
+        detector.setInputSize(shrunk.shape[1::-1])
+        _, found = detector.detect(np.ascontiguousarray(shrunk[..., ::-1]))
+        if found is None:
+            return []
+        # Its corners lie on the outer edges of pixels; ours count from pixel centers.
+        sides = np.array([width / shrunk.shape[1], height / shrunk.shape[0]])
+        corners = np.hstack([found[:, :2] * sides, (found[:, :2] + found[:, 2:4]) * sides]) - 0.5
+        return _largest_first([Box.from_corners(*row) for row in corners.tolist()])
+
+
+class Dlib:
+    """dlib's detector of frontal faces, which comes with the package: `pip install 'wingmark[dlib]'`.
+
+    upsample: how often the image is doubled first; without, faces below 80 pixels are missed.
+    """
+
+    def __init__(self, upsample: int = 0) -> None:
+        try:
+            from dlib import get_frontal_face_detector
+        except ImportError as error:
+            raise ImportError("the detector Dlib needs dlib: pip install 'wingmark[dlib]'") from error
+        self.upsample, self._detect = upsample, get_frontal_face_detector()
+
+    def __call__(self, image: np.ndarray) -> list[Box]:
+        found = self._detect(np.ascontiguousarray(image), self.upsample)
+        return _largest_first([Box.from_corners(*_edges(rectangle)) for rectangle in found])
+
+
+def _edges(rectangle: "dlib.rectangle") -> tuple[float, float, float, float]:  # noqa: F821
+    """From the first and last pixels of a rectangle to its outer edges."""
+    return rectangle.left() - 0.5, rectangle.top() - 0.5, rectangle.right() + 0.5, rectangle.bottom() + 0.5
+
+
+def _largest_first(boxes: list[Box]) -> list[Box]:
+    return sorted(boxes, key=lambda box: -box.width * box.height)

@@ -1,0 +1,91 @@
+"""What runs a trained model: PyTorch, or the runtime of the file that it was exported to."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from wingmark import export, run
+from wingmark.finder import LandmarkFinder
+from wingmark.protocol import Protocol as Rules
+from wingmark.schema import LandmarkSchema
+from wingmark.types import Box
+
+Precision = Literal["32", "bf16"]
+
+
+class Answer(NamedTuple):
+    """`types.Found` as arrays: landmarks (B, K, 2) float64; score and expected error (B, K) float32 or None."""
+
+    landmarks_crop: np.ndarray
+    score: np.ndarray | None
+    expected_error: np.ndarray | None
+
+
+class Engine(Protocol):
+    """Finds landmarks in crops (B, 3, S, S) uint8, `context` times as wide as the protocol's."""
+
+    schema: LandmarkSchema
+    protocol: Rules
+    crop_size: int
+    context: float
+
+    def __call__(self, crops: np.ndarray) -> Answer: ...
+
+
+def load_engine(path: Path, device: str, precision: Precision) -> Engine:
+    """The model of a run folder, a `.ckpt`, or a file that `wingmark export` wrote.
+
+    Raises FileNotFoundError where there is none, ValueError where it is damaged, something else, or cannot be run so.
+    """
+    if path.suffix in (".onnx", ".pt2"):
+        if (device, precision) != ("cpu", "32"):
+            raise ValueError(f"{path} runs on the CPU in float32, as it was exported; got {device} and {precision}")
+        return ExportedEngine(export.load(path))
+    model = export.load_safetensors(path) if path.suffix == ".safetensors" else run.load(path)
+    return TorchEngine(model, torch.device(device), precision)
+
+
+class TorchEngine:
+    """A model of `run.load`, on any device; with `bf16` its network computes in bfloat16."""
+
+    def __init__(self, model: LandmarkFinder, device: torch.device, precision: Precision) -> None:
+        self.model, self.device, self.precision = model.to(device).eval(), device, precision
+        self.schema, self.protocol, self.crop_size = model.schema, model.protocol, model.crop_size
+        self.context = getattr(model, "context", 1.0)
+
+    @torch.inference_mode()
+    def __call__(self, crops: np.ndarray) -> Answer:
+        image = torch.from_numpy(crops).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found = self.model(image)
+        landmarks, *others = (None if part is None else part.cpu().numpy() for part in found)
+        return Answer(landmarks.astype(float), *others)
+
+
+class ExportedEngine:
+    """An `.onnx` or `.pt2` file of `wingmark export`, on the CPU."""
+
+    def __init__(self, exported: export.Exported) -> None:
+        self._about, self._outputs = exported
+        self.schema = LandmarkSchema.from_dict(self._about["schema"])
+        self.protocol = Rules.from_dict(self._about["protocol"])
+        self.crop_size, self.context = self._about["crop_size"], self._about["context"]
+
+    def __call__(self, crops: np.ndarray) -> Answer:
+        pixels = torch.from_numpy(crops).to(getattr(torch, self._about["dtype"]))
+        boxes = () if self._about["input"] == "crops" else (self._whole.expand(len(crops), 4),)
+        found = {name: tensor.numpy() for name, tensor in self._outputs(pixels, *boxes).items()}
+        return Answer(found["landmarks"].astype(float), found.get("score"), found.get("expected_error"))
+
+    @cached_property
+    def _whole(self) -> torch.Tensor:
+        """The box (1, 4) that cuts out all of an image of the crop's size: a graph that takes boxes cuts it again.
+
+        With the rule `outwards` that is up to a pixel more.
+        """
+        hundred = self.protocol.box_to_image(Box(0, 0, 100, 100), self.crop_size, self.context)
+        half, middle = 50 / hundred[0, 0], (self.crop_size - 1) / 2
+        return torch.tensor([[middle - half, middle - half, middle + half, middle + half]], dtype=torch.float32)

@@ -1,0 +1,258 @@
+"""Landmarks on pictures of one's own, by what was trained or exported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wingmark.data.images import pixels_of, read_image, roll_of, size_and_roll
+from wingmark.data.regions import MAX_SIDE, region_around
+from wingmark.detectors import Detector
+from wingmark.engines import Answer, Engine, Precision, load_engine
+from wingmark.geometry import apply, compose, eye_level_boxes, invert, pixel_sides, reduction, shrink, tight_box, warp
+from wingmark.types import Box
+
+Picture = str | Path | Image.Image | np.ndarray
+Boxes = Sequence[Box] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """What was found on one image, for F faces, in its pixels: counted from 0, the pixel center at the integer.
+
+    score: the highest value of each heatmap, None where the codec has none.
+    expected_error: how far off each landmark is expected to be, None where the model was not calibrated.
+    boxes, crop_to_image: the face boxes, and the maps from pixels of the crops made of them to pixels of the image.
+    """
+
+    landmarks_image: np.ndarray  # (F, K, 2) float64
+    score: np.ndarray | None  # (F, K) float32
+    expected_error: np.ndarray | None  # (F, K) float64
+    boxes: list[Box]
+    crop_to_image: np.ndarray  # (F, 2, 3) float64
+
+    def __len__(self) -> int:
+        return len(self.landmarks_image)
+
+
+class Cut(NamedTuple):
+    """The crops (F, 3, S, S) uint8 of one image, their boxes and maps (F, 2, 3), and the image where it is kept."""
+
+    crops: np.ndarray
+    boxes: list[Box]
+    crop_to_image: np.ndarray
+    image: np.ndarray | None
+
+
+class Landmarker:
+    """Finds landmarks on images, given the boxes of faces.
+
+    A model expects a box like those that it was trained on, `protocol.box`, and takes the margin around it itself. Most
+    are trained on `tight` boxes, from the brows to the chin and from ear to ear: detectors draw other ones, so give a
+    detector and `refine`, which cuts a second crop by the landmarks of the first.
+
+    Args:
+        detector: finds the boxes where none are given; without it the whole image is the box.
+        flip: also look at the mirrored crop, and take the mean.
+        refine: look twice, the second time at the box that the first landmarks make.
+        batch_size: crops that the network sees at once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        detector: Detector | None = None,
+        flip: bool = False,
+        refine: bool = False,
+        batch_size: int = 16,
+    ) -> None:
+        self.engine, self.detector, self.flip, self.refine, self.batch_size = engine, detector, flip, refine, batch_size
+        self.schema, self.protocol, self.crop_size = engine.schema, engine.protocol, engine.crop_size
+        if refine and self.protocol.box not in ("tight", "refined"):
+            raise ValueError(
+                f"refine makes boxes of landmarks, this model was trained on {self.protocol.box} boxes: leave it out"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "32",
+        detector: Detector | None = None,
+        flip: bool = False,
+        refine: bool = False,
+        batch_size: int = 16,
+    ) -> "Landmarker":
+        """From a run folder, a `.ckpt` or a file of `wingmark export`; see `engines.load_engine` for the errors.
+
+        device and precision: of the network, `cpu` or `cuda`, `32` or `bf16`.
+        """
+        engine = load_engine(Path(path), device, precision)
+        return cls(engine, detector=detector, flip=flip, refine=refine, batch_size=batch_size)
+
+    def __call__(
+        self, images: Picture | Sequence[Picture], boxes: Boxes | Sequence[Boxes | None] | None = None
+    ) -> Faces | list[Faces]:
+        """The faces of an image, or of each image of a list.
+
+        images: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
+        boxes: of an image, as `Box` or as rows x_min, y_min, x_max, y_max (F, 4); of a list, a list of these.
+
+        Raises FileNotFoundError and ValueError for what is no image, and for a box without area or outside the image.
+        """
+        if isinstance(images, str | Path | Image.Image | np.ndarray):
+            return self.find([self.cut(images, boxes)])[0]
+        boxes = [None] * len(images) if boxes is None else boxes
+        if len(boxes) != len(images):
+            raise ValueError(f"{len(images)} images, but boxes for {len(boxes)}; give boxes, or None, for each image")
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            found += self.find([self.cut(*both) for both in zip(images[part], boxes[part], strict=True)])
+        return found
+
+    def cut(self, image: Picture, boxes: Boxes | None = None, keep: bool = False) -> Cut:
+        """Read an image and cut out its faces: the half of the work before the network. Threads may share it.
+
+        keep: keep the whole image too, (H, W, 3) uint8 RGB as it is stored, to draw on it.
+        """
+        (width, height), roll = _size_and_roll(image)
+        pixels = None
+        if boxes is not None:
+            boxes = [_turned(box, roll) for box in map(_box, boxes)]
+        elif self.detector is None:
+            boxes = [_turned(Box((width - 1) / 2, (height - 1) / 2, width, height), roll)]
+        else:
+            pixels = _pixels(image, 1)
+            boxes = _detect(self.detector, pixels, roll)
+        maps = [self.protocol.box_to_image(box, self.crop_size, self.engine.context) for box in boxes]
+        steps = [np.hypot(*to_image[:, :2]).min() for to_image in maps]
+        if not max(steps, default=0) * self.crop_size < MAX_SIDE:
+            raise ValueError(f"{boxes[np.argmax(steps)]} is no box of a face; give boxes in pixels of the image")
+        # A second crop may need more of the image than the first one.
+        keep = keep or self.refine
+        reduce = 1 if keep or pixels is not None else reduction(min(steps, default=1))
+        pixels = _pixels(image, reduce) if pixels is None else pixels
+        return Cut(*self._crops(pixels, reduce, boxes, maps), pixels if keep else None)
+
+    def _crops(
+        self, pixels: np.ndarray, reduce: int, boxes: list[Box], maps: list[np.ndarray]
+    ) -> tuple[np.ndarray, list[Box], np.ndarray]:
+        size = self.crop_size
+        crops = np.empty((len(boxes), 3, size, size), np.uint8)
+        for number, (box, to_image) in enumerate(zip(boxes, maps, strict=True)):
+            try:
+                region = region_around(pixels, reduce, to_image, size)
+            except ValueError as error:
+                raise ValueError(f"{box} lies {error}; give boxes in its pixels") from error
+            crop = warp(region.pixels, compose(invert(region.to_image), to_image), size)
+            crops[number] = crop.transpose(2, 0, 1)
+        return crops, boxes, np.array(maps).reshape(-1, 2, 3)
+
+    def find(self, cuts: Sequence[Cut]) -> list[Faces]:
+        """The landmarks of the faces that were cut out of each image: the network's half of the work."""
+        answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
+        if self.refine:
+            cuts = self._cut_again(cuts, answer.landmarks_crop)
+            answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
+        ends = np.cumsum([len(cut.crops) for cut in cuts])
+        parts = [slice(end - len(cut.crops), end) for cut, end in zip(cuts, ends, strict=True)]
+        return [
+            _faces(cut, *(a if a is None else a[part] for a in answer)) for cut, part in zip(cuts, parts, strict=True)
+        ]
+
+    def _cut_again(self, cuts: Sequence[Cut], landmarks_crop: np.ndarray) -> list[Cut]:
+        maps = np.concatenate([cut.crop_to_image for cut in cuts])
+        boxes = iter([self.box_of(points) for points in apply(maps, landmarks_crop)])
+        again = []
+        for cut in cuts:
+            of_image = [next(boxes) for _ in cut.boxes]
+            maps = [self.protocol.box_to_image(box, self.crop_size, self.engine.context) for box in of_image]
+            again.append(Cut(*self._crops(cut.image, 1, of_image, maps), None))
+        return again
+
+    def box_of(self, landmarks_image: np.ndarray) -> Box:
+        """The box that landmarks (K, 2) make, of the kind that the model was trained on."""
+        if self.protocol.box == "tight":
+            return tight_box(landmarks_image)
+        return Box(*eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist())
+
+    def _answer(self, crops: np.ndarray) -> Answer:
+        """For any number of crops, in batches; both sides of the face where `flip` says so."""
+        size, count = self.batch_size, self.schema.num_landmarks
+        if not len(crops):
+            return Answer(np.empty((0, count, 2)), None, None)
+        batches = [crops[start : start + size] for start in range(0, len(crops), size)]
+        answers = [self._both_sides(batch) if self.flip else self.engine(batch) for batch in batches]
+        return Answer(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*answers, strict=True)))
+
+    def _both_sides(self, crops: np.ndarray) -> Answer:
+        one, other = self.engine(crops), self.engine(np.ascontiguousarray(crops[..., ::-1]))
+        landmarks = other.landmarks_crop[:, self.schema.flip] * [-1, 1] + [self.crop_size - 1, 0]
+        others = (None if part is None else part[:, self.schema.flip] for part in other[1:])
+        pairs = zip(one, (landmarks, *others), strict=True)
+        return Answer(*(None if a is None else (a + b) / 2 for a, b in pairs))
+
+
+def _faces(cut: Cut, landmarks_crop: np.ndarray, score: np.ndarray | None, expected_error: np.ndarray | None) -> Faces:
+    if expected_error is not None:
+        expected_error = expected_error * pixel_sides(cut.crop_to_image)[:, None]
+    return Faces(apply(cut.crop_to_image, landmarks_crop), score, expected_error, cut.boxes, cut.crop_to_image)
+
+
+def _box(box: Box | np.ndarray) -> Box:
+    if isinstance(box, Box):
+        return box
+    corners = np.asarray(box, float)
+    if corners.shape != (4,):
+        raise ValueError(f"a box is a `Box` or the row x_min, y_min, x_max, y_max, got {box!r}")
+    return Box.from_corners(*corners.tolist())
+
+
+def _turned(box: Box, roll: float) -> Box:
+    """An upright box of an image that EXIF says to turn: the box with its own axes along those of the face."""
+    if not roll or box.roll:
+        return box
+    sides = (box.width, box.height) if roll == 180 else (box.height, box.width)
+    return Box(box.x, box.y, *sides, roll)
+
+
+def _detect(detector: Detector, pixels: np.ndarray, roll: float) -> list[Box]:
+    """The boxes on an image that the detector sees upright."""
+    if not roll:
+        return detector(pixels)
+    turns = round(roll / 90)
+    last = np.array(pixels.shape[1::-1]) - 1
+    # From the middle of the upright image to that of the stored one, turned back.
+    middle, upright_middle = last / 2, (last[::-1] if turns % 2 else last) / 2
+    cos, sin = round(np.cos(np.deg2rad(roll))), round(np.sin(np.deg2rad(roll)))
+    back = np.array([[cos, -sin], [sin, cos]])
+    boxes = detector(np.ascontiguousarray(np.rot90(pixels, turns)))
+    centers = [back @ ([box.x, box.y] - upright_middle) + middle for box in boxes]
+    return [
+        replace(box, x=x, y=y, roll=box.roll + roll)
+        for box, (x, y) in zip(boxes, np.array(centers).tolist(), strict=True)
+    ]
+
+
+def _size_and_roll(image: Picture) -> tuple[tuple[int, int], float]:
+    if isinstance(image, str | Path):
+        return size_and_roll(Path(image))
+    if isinstance(image, Image.Image):
+        return image.size, roll_of(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an image as an array is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    return image.shape[1::-1], 0.0
+
+
+def _pixels(image: Picture, reduce: int) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return read_image(Path(image), reduce)
+    return shrink(pixels_of(image) if isinstance(image, Image.Image) else image, reduce)[0]
