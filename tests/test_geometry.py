@@ -365,7 +365,7 @@ def test_eye_level_boxes_match_a_loop():
     landmarks = np.random.default_rng(9).uniform(0, 200, (3, 20, 7, 2))
     expected = [[level_box(face) for face in row] for row in landmarks]
     found = geometry.eye_level_boxes(torch.from_numpy(landmarks), EYES)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)  # the angle is float32
 
 
 def test_an_eye_level_box_turns_grows_and_moves_with_the_face():
