@@ -1,6 +1,8 @@
 """Detectors, with a stand-in for the file of YuNet that takes bright squares for faces."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -96,3 +98,26 @@ def test_dlib_boxes(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "dlib", Module)
     assert Dlib()(np.zeros((5, 5, 3), np.uint8)) == [Box(49.5, 49.5, 100, 100), Box(14.5, 29.5, 10, 20)]
+
+
+def test_threads_take_turns_in_dlib(monkeypatch):
+    inside, most = 0, 0
+
+    class Module:
+        @staticmethod
+        def get_frontal_face_detector():
+            def detect(image, upsample):
+                nonlocal inside, most
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.01)
+                inside -= 1
+                return []
+
+            return detect
+
+    monkeypatch.setitem(sys.modules, "dlib", Module)
+    detector = Dlib()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(detector, [np.zeros((5, 5, 3), np.uint8)] * 8)) == [[]] * 8
+    assert most == 1

@@ -1,6 +1,7 @@
 """Where the faces are in a picture: boxes for `Landmarker`."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import cv2
@@ -10,7 +11,10 @@ from wingmark.types import Box
 
 
 class Detector(Protocol):
-    """Any callable from an image (H, W, 3) uint8 RGB to the boxes of its faces, largest first."""
+    """Any callable from an image (H, W, 3) uint8 RGB to the boxes of its faces, largest first.
+
+    `wingmark annotate` calls it from several threads at once.
+    """
 
     def __call__(self, image: np.ndarray) -> list[Box]: ...
 
@@ -62,9 +66,11 @@ class Dlib:
         except ImportError as error:
             raise ImportError("the detector Dlib needs dlib: pip install 'wingmark[dlib]'") from error
         self.upsample, self._detect = upsample, get_frontal_face_detector()
+        self._lock = Lock()  # two threads in it end the program
 
     def __call__(self, image: np.ndarray) -> list[Box]:
-        found = self._detect(np.ascontiguousarray(image), self.upsample)
+        with self._lock:
+            found = self._detect(np.ascontiguousarray(image), self.upsample)
         return _largest_first([Box.from_corners(*_edges(rectangle)) for rectangle in found])
 
 
