@@ -74,7 +74,7 @@ def test_yunet_needs_its_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"YuNet: there is no file .*gone\.onnx; give the \.onnx of YuNet"):
         YuNet(str(tmp_path / "gone.onnx"))
     (tmp_path / "a.onnx").write_bytes(b"no model")
-    with pytest.raises(ValueError, match=r"YuNet: OpenCV cannot read .*a\.onnx .*; download it again"):
+    with pytest.raises(ValueError, match=r"YuNet: OpenCV cannot use .*a\.onnx .*; download it again"):
         YuNet(str(tmp_path / "a.onnx"))
 
 

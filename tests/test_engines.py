@@ -13,7 +13,7 @@ from wingmark.cascade import Cascade
 from wingmark.codecs import Coordinates, Heatmap
 from wingmark.data.dataset import FaceDataset
 from wingmark.data.regions import Regions
-from wingmark.engines import TorchEngine, load_engine
+from wingmark.engines import TorchEngine, check_device, load_engine
 from wingmark.export.graph import GRAPHS
 from wingmark.finder import LandmarkFinder
 from wingmark.infer import Landmarker
@@ -83,6 +83,11 @@ def test_bf16_is_close_and_not_equal(dot_faces):
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone does not exist; give a run folder or a \.ckpt file"):
         load_engine(tmp_path / "gone", "cpu", "32")
+    with pytest.raises(ValueError, match="device 'toaster' cannot be used .*; give cpu or cuda"):
+        check_device("toaster")
+    torch.save([1, 2], tmp_path / "list.ckpt")
+    with pytest.raises(ValueError, match=r"list\.ckpt does not say how its model was built"):
+        load_engine(tmp_path / "list.ckpt", "cpu", "32")
     (tmp_path / "a.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"a\.ckpt is damaged or no checkpoint"):
         load_engine(tmp_path / "a.ckpt", "cpu", "32")

@@ -155,6 +155,18 @@ def test_refine_looks_again_at_the_box_of_the_landmarks():
         np.testing.assert_allclose(faces.crop_to_image[0], crop_to_image(box, SIZE, 1.25))
 
 
+@pytest.mark.parametrize("roll", [-90.0, 30.0])
+def test_refine_keeps_the_roll_of_the_box(roll):
+    """A face on its side, as EXIF tells of photos, is upright in the second crop too."""
+    face = Box(200, 150, 140, 140, roll=roll)
+    image, landmarks = draw([face])
+    found = Landmarker(Dots("tight"), refine=True)(image, [Box(205, 145, 160, 160, roll=roll)])
+    np.testing.assert_allclose(found.landmarks_image, landmarks, rtol=0, atol=0.2)
+    spans = np.ptp(SHAPE, axis=0) * 140
+    assert found.boxes[0].roll == roll
+    np.testing.assert_allclose([found.boxes[0].width, found.boxes[0].height], spans, rtol=0, atol=0.4)
+
+
 def test_refine_turns_the_box_where_the_model_was_trained_so():
     face = Box(150, 140, 150, 150, roll=12.0)
     image, landmarks = draw([face])

@@ -31,21 +31,19 @@ class YuNet:
         self.model, self.score, self.side = model, score, side
         if not Path(model).is_file():
             raise FileNotFoundError(f"YuNet: there is no file {model}; give the .onnx of YuNet from OpenCV's model zoo")
-        self._create()  # a file that is none fails here
-
-    def _create(self) -> "cv2.FaceDetectorYN":
-        try:
-            return cv2.FaceDetectorYN.create(self.model, "", (self.side, self.side), self.score)
-        except cv2.error as error:
-            raise ValueError(f"YuNet: OpenCV cannot read {self.model} ({error.err}); download it again") from error
+        self(np.zeros((side, side, 3), np.uint8))  # a file that is none fails here
 
     def __call__(self, image: np.ndarray) -> list[Box]:
         height, width = image.shape[:2]
         scale = min(1.0, self.side / max(height, width))
         shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        detector = self._create()  # it keeps the last image: threads cannot share one
-        detector.setInputSize(shrunk.shape[1::-1])
-        _, found = detector.detect(np.ascontiguousarray(shrunk[..., ::-1]))
+        try:
+            # It keeps the last image: threads cannot share one.
+            detector = cv2.FaceDetectorYN.create(self.model, "", shrunk.shape[1::-1], self.score)
+            _, found = detector.detect(np.ascontiguousarray(shrunk[..., ::-1]))
+        except cv2.error as error:
+            fault = (error.err or "no network").strip().splitlines()[0]
+            raise ValueError(f"YuNet: OpenCV cannot use {self.model} ({fault}); download it again") from error
         if found is None:
             return []
         # Its corners lie on the outer edges of pixels; ours count from pixel centers.

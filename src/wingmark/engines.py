@@ -44,8 +44,19 @@ def load_engine(path: Path, device: str, precision: Precision) -> Engine:
         if (device, precision) != ("cpu", "32"):
             raise ValueError(f"{path} runs on the CPU in float32, as it was exported; got {device} and {precision}")
         return ExportedEngine(export.load(path))
+    check_device(device)
     model = export.load_safetensors(path) if path.suffix == ".safetensors" else run.load(path)
     return TorchEngine(model, torch.device(device), precision)
+
+
+def check_device(device: str) -> None:
+    """ValueError for a device that is none, or is not there."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {device!r} cannot be used ({str(error).splitlines()[0]}); give cpu or cuda"
+        ) from error
 
 
 class TorchEngine:

@@ -13,7 +13,18 @@ from wingmark.data.images import pixels_of, read_image, roll_of, size_and_roll
 from wingmark.data.regions import MAX_SIDE, region_around
 from wingmark.detectors import Detector
 from wingmark.engines import Answer, Engine, Precision, load_engine
-from wingmark.geometry import apply, compose, eye_level_boxes, invert, pixel_sides, reduction, shrink, tight_box, warp
+from wingmark.geometry import (
+    apply,
+    compose,
+    crop_to_image,
+    eye_level_boxes,
+    invert,
+    pixel_sides,
+    reduction,
+    shrink,
+    tight_box,
+    warp,
+)
 from wingmark.types import Box
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -170,7 +181,8 @@ class Landmarker:
 
     def _cut_again(self, cuts: Sequence[Cut], landmarks_crop: np.ndarray) -> list[Cut]:
         maps = np.concatenate([cut.crop_to_image for cut in cuts])
-        boxes = iter([self.box_of(points) for points in apply(maps, landmarks_crop)])
+        rolls = [box.roll for cut in cuts for box in cut.boxes]
+        boxes = iter(map(self.box_of, apply(maps, landmarks_crop), rolls))
         again = []
         for cut in cuts:
             of_image = [next(boxes) for _ in cut.boxes]
@@ -178,11 +190,17 @@ class Landmarker:
             again.append(Cut(*self._crops(cut.image, 1, of_image, maps), None))
         return again
 
-    def box_of(self, landmarks_image: np.ndarray) -> Box:
-        """The box that landmarks (K, 2) make, of the kind that the model was trained on."""
-        if self.protocol.box == "tight":
-            return tight_box(landmarks_image)
-        return Box(*eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist())
+    def box_of(self, landmarks_image: np.ndarray, roll: float = 0.0) -> Box:
+        """The box that landmarks (K, 2) make, of the kind that the model was trained on.
+
+        roll: in degrees, of the box that the landmarks were found by.
+        """
+        if self.protocol.box == "refined":  # level with the eyes, whatever came before
+            return Box(*eye_level_boxes(torch.from_numpy(landmarks_image), self.schema.eyes).tolist())
+        to_image = crop_to_image(Box(0, 0, 1, 1), 1, rotation=roll)
+        level = tight_box(apply(invert(to_image), landmarks_image))
+        x, y = apply(to_image, np.array([[level.x, level.y]]))[0].tolist()
+        return replace(level, x=x, y=y, roll=roll)
 
     def _answer(self, crops: np.ndarray) -> Answer:
         """For any number of crops, in batches; both sides of the face where `flip` says so."""

@@ -30,8 +30,9 @@ def load(path: str | Path) -> LandmarkModule | Cascade:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no checkpoint can fail in any way
-        raise ValueError(f"{file} is damaged or no checkpoint ({str(error).splitlines()[0]})") from error
-    about = checkpoint.get("wingmark")
+        # torch's own words advise to run what is in it.
+        raise ValueError(f"{file} is damaged or no checkpoint of `wingmark fit` ({type(error).__name__})") from error
+    about = checkpoint.get("wingmark") if isinstance(checkpoint, dict) else None
     if about is None or about["model"] is None:
         raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
     if about["format"] > CHECKPOINT_FORMAT:

@@ -46,11 +46,11 @@ def annotate_images(
         path, of_image = images.root / name, None if boxes is None else boxes.get(name, [])
         try:
             (width, height), _ = size_and_roll(path)
-            # Whatever is written: a reduced image has other pixels, which move landmarks by hundredths of a pixel.
+            # Whatever is written: a reduced image has slightly other pixels.
             cut = landmarker.cut(path, of_image, keep=width * height <= KEPT)
             return Image(name, cut, cut.image if "overlay" in results.formats else None)
         except (ValueError, OSError) as error:
-            return Image(name, fault=str(error))
+            return Image(name, fault=str(error) if str(path) in str(error) else f"{path}: {error}")
 
     def write(image: Image) -> Image:
         if image.faces is not None:

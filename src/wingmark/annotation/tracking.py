@@ -107,7 +107,7 @@ class Tracker:
         """A track for a face that has none yet."""
         # Some protocols say themselves what box landmarks make; for the others only the first box tells.
         if self.landmarker.protocol.box in ("tight", "refined"):
-            box_of = self.landmarker.box_of
+            box_of = partial(self.landmarker.box_of, roll=faces.boxes[row].roll)
         else:
             box, landmarks = faces.boxes[row], faces.landmarks_image[row]
             box_of = partial(_carried, _relation(box, landmarks), box.roll)

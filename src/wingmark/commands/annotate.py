@@ -16,6 +16,7 @@ read, or no face was found at all.
 """
 
 import argparse
+import logging
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,8 @@ from wingmark.detectors import Detector
 from wingmark.infer import Landmarker
 from wingmark.training import quiet_libraries
 from wingmark.types import Box
+
+log = logging.getLogger(__name__)
 
 SHOWN = 10  # of what was left out; landmarks.json lists all
 DETECT_SECONDS = 1.0  # new faces are looked for so often
@@ -101,6 +104,8 @@ def run(arguments: argparse.Namespace) -> Results:
         if video is None:
             annotate_images(landmarker, chosen, results, boxes)
         else:
+            if detector is None and boxes is None:
+                log.warning("without --detector or --boxes each whole frame is taken for the box of a face")
             annotate_video(_tracker(arguments, landmarker, detector), video, results, boxes)
     _tell(results, time.perf_counter() - started)
     return results

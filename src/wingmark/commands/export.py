@@ -105,6 +105,8 @@ def _faces(arguments: argparse.Namespace, graph: Graph) -> Faces:
     except (ValueError, OSError, ImportError) as error:
         if arguments.settings:
             raise
+        if arguments.int8:
+            raise ValueError(f"--int8 is learned from the faces of the run, which cannot be read: {error}") from error
         print(f"synthetic faces are taken, since those of the run cannot be read: {error}")
         return drawn_faces(graph.model)
 
@@ -125,6 +127,8 @@ def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
         "protocol": model.protocol.to_dict(),
         "crop_size": model.crop_size,
         "context": context_of(model),
+        "conventions": "RGB; a pixel's center is at the integer, counted from 0; boxes are protocol.box without "
+        "margin; expected_error in the pixels of landmarks; score is the height of a peak, about 1 at best",
         "run": run.resolve().name,
         "checkpoint": digest,
         "trained_by": f"wingmark {version('wingmark')}",

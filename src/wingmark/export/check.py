@@ -17,7 +17,7 @@ BOUND = 0.05  # pixels
 
 @torch.no_grad()
 def largest_difference(exported: Exported, graph: Graph, faces: FaceDataset) -> float:
-    """Between landmarks of a file and of the graph in PyTorch, along x or y, in their pixels; 16 faces, in any batches.
+    """Between all that a file and the graph in PyTorch give, such as x or y of a landmark; 16 faces, in any batches.
 
     NaN where either gives no number.
     """
@@ -25,8 +25,8 @@ def largest_difference(exported: Exported, graph: Graph, faces: FaceDataset) -> 
     differences = []
     for size in SIZES:
         for inputs in batches(faces, indices, size, exported.about["input"], exported.about["dtype"]):
-            found, expected = exported.outputs(*inputs)["landmarks"], graph(*inputs)["landmarks"]
-            differences.append((found.double() - expected.double()).abs().max())
+            found, expected = exported.outputs(*inputs), graph(*inputs)
+            differences += [(found[name].double() - expected[name].double()).abs().max() for name in expected]
     return float(torch.stack(differences).max())
 
 

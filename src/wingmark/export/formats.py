@@ -90,8 +90,12 @@ def load(path: Path) -> Exported:
 def _about(path: Path, told: str | None) -> dict[str, Any]:
     if not told:
         raise ValueError(f"{path} is a model of something else; `wingmark export RUN` writes those that say how")
-    about = json.loads(told)
-    if about["format"] > FORMAT:
+    try:
+        about = json.loads(told)
+        newer = about["format"] > FORMAT
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} tells about itself what is not ours; `wingmark export RUN` writes it anew") from error
+    if newer:
         raise ValueError(f"{path} has format {about['format']}, this wingmark reads up to {FORMAT}; update it")
     return about
 
