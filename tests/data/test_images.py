@@ -82,7 +82,7 @@ def test_cmyk_is_converted_and_not_inverted(tmp_path):
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(ValueError, match="replace the file or remove its annotation") as error:
+    with pytest.raises(ValueError, match="replace the file or leave it out") as error:
         read_image(path)
     assert str(path) in str(error.value)
     return str(error.value)

@@ -7,8 +7,9 @@ validation faces, or synthetic ones where those cannot be read. Where a landmark
 model in PyTorch the file is removed, and the exit status is 1.
 
 --int8 makes an ONNX file that computes in 8 bits. The range of each layer's values is learned from validation faces,
-and the NME on the test faces is printed before and after: both of the run's data, or of another set where settings of
-fit are added (--data.source FILE ...). Its landmarks differ from those of the model; no bound is set to that.
+which must be there, and the NME on the test faces is printed before and after: both of the run's data, or of another
+set where settings of fit are added (--data.source FILE ...). Its landmarks differ from those of the model; no bound is
+set to that.
 
 ONNX needs `pip install 'wingmark[export]'`. Relative paths in the run's config count from the current folder.
 """
@@ -74,7 +75,8 @@ def run(arguments: argparse.Namespace) -> Path:
             write(temporary, graph, about)
             _check(temporary, graph, faces)
     names = ", ".join(about["outputs"])
-    print(f"{path}: {arguments.dtype} {arguments.input} to {names}; {path.stat().st_size / 1e6:.1f} MB")
+    takes = f"{arguments.dtype} {'crops' if arguments.input == 'crops' else 'images and boxes'}"
+    print(f"{path}: {takes} to {names}; {path.stat().st_size / 1e6:.1f} MB")
     return path
 
 

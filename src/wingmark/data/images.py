@@ -58,7 +58,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if isinstance(error, UnidentifiedImageError) and fault != "it is empty":
             fault = "its format is none that is known"
         raise ValueError(
-            f"{path}: cannot be decoded as an image ({fault}); replace the file or remove its annotation"
+            f"{path}: cannot be decoded as an image ({fault}); replace the file or leave it out"
         ) from error
 
 
