@@ -23,7 +23,7 @@ demo: $(READY) ## train and test a small model on synthetic faces: runs/demo
 	$(BIN)/wingmark fit --config configs/recipes/demo.yaml --name demo
 	$(BIN)/wingmark test --run runs/demo
 
-test: $(READY) ## the tests, in under 10 minutes on two cores
+test: $(READY) ## the tests, about 10 minutes on two cores
 	$(PYTEST) -m "not long"
 
 test-all: $(READY) lint ## all tests, the long ones included, and the linter
