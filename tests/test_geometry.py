@@ -365,7 +365,7 @@ def test_eye_level_boxes_match_a_loop():
     landmarks = np.random.default_rng(9).uniform(0, 200, (3, 20, 7, 2))
     expected = [[level_box(face) for face in row] for row in landmarks]
     found = geometry.eye_level_boxes(torch.from_numpy(landmarks), EYES)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)  # the angle is float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_an_eye_level_box_turns_grows_and_moves_with_the_face():
@@ -374,7 +374,7 @@ def test_an_eye_level_box_turns_grows_and_moves_with_the_face():
     by = geometry.crop_to_image(Box(17, -5, 1, 1), 2, margin=3.0, rotation=35.0)  # 1.5 times as large
     moved = geometry.eye_level_boxes(geometry.apply(torch.from_numpy(by), face), EYES)
     center = geometry.apply(by, np.array([[35.0, 55.0]]))[0]
-    np.testing.assert_allclose(moved, [*center, 75, 75, 35], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(moved, [*center, 75, 75, 35], rtol=0, atol=1e-9)
 
 
 def test_crops_of_many_boxes_are_those_of_each_box():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -72,8 +72,8 @@ class Dlib:
         return _largest_first([Box.from_corners(*_edges(rectangle)) for rectangle in found])
 
 
-def _edges(rectangle: "dlib.rectangle") -> tuple[float, float, float, float]:  # noqa: F821
-    """From the first and last pixels of a rectangle to its outer edges."""
+def _edges(rectangle: Any) -> tuple[float, float, float, float]:
+    """From the first and last pixels of a rectangle of dlib to its outer edges."""
     return rectangle.left() - 0.5, rectangle.top() - 0.5, rectangle.right() + 0.5, rectangle.bottom() + 0.5
 
 

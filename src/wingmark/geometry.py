@@ -91,8 +91,10 @@ def eye_level_boxes(landmarks: Tensor, eyes: Sequence[Sequence[int]]) -> Tensor:
     mean it is. This is what a first stage of Wing (CVPR 2018) hands to its second: the box without in-plane rotation.
     """
     left, right = (landmarks[..., list(eye), :].mean(-2) for eye in eyes)
-    x, y = (right - left).float().unbind(-1)  # runtimes of exported models have no atan2 of float64
-    roll = torch.atan2(y, x).to(landmarks.dtype)
+    between = right - left
+    if torch.compiler.is_exporting():
+        between = between.float()  # runtimes of exported models have no atan2 of float64
+    roll = torch.atan2(between[..., 1], between[..., 0]).to(landmarks.dtype)
     level = apply(_turn(-roll), landmarks)
     low, high = level.amin(-2), level.amax(-2)
     center = apply(_turn(roll), (low + high)[..., None, :] / 2)[..., 0, :]

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,8 @@ LARGEST = 2**31 - 2**24  # bytes of weights in one ONNX file, which protobuf lim
 def require_onnx() -> None:
     """ImportError in one sentence where the packages of the extra are missing."""
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(name)
     except ImportError as error:
         raise ImportError(f"ONNX needs the package {error.name}: pip install 'wingmark[export]'") from error
 

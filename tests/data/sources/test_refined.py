@@ -41,7 +41,7 @@ def test_every_face_has_the_box_of_its_prediction(source, tmp_path):
             assert face.boxes["dataset"] == inner.boxes["dataset"]
             box, points = face.boxes["refined"], inner.landmarks_image + 3.0
             eyes = points[1] - points[0]
-            assert box.roll == pytest.approx(np.degrees(np.arctan2(eyes[1], eyes[0])), abs=2e-5)  # float32
+            assert box.roll == pytest.approx(np.degrees(np.arctan2(eyes[1], eyes[0])), abs=1e-9)
             angle = np.radians(box.roll)
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             inside = np.abs((points - [box.x, box.y]) @ turn) / [box.width / 2, box.height / 2]
