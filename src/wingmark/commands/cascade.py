@@ -21,6 +21,7 @@ from wingmark.callbacks import PredictionWriter
 from wingmark.cascade import Cascade
 from wingmark.evaluation.methods import OWN_KEYS
 from wingmark.files import whole_file
+from wingmark.foreign import read_checkpoint
 from wingmark.landmark_cli import Bar
 from wingmark.model import LandmarkModule
 from wingmark.training import quiet_libraries
@@ -92,7 +93,7 @@ def _config(first: Path, second: Path, cascade: Cascade) -> dict[str, Any]:
 def _seen(first: Path, second: Path) -> dict[str, list[str]]:
     """The faces that either stage was trained on or chosen by."""
     paths = [run / "checkpoints" / "best.ckpt" for run in (first, second)]
-    stages = [torch.load(path, map_location="cpu", weights_only=True)["LandmarkDataModule"] for path in paths]
+    stages = [read_checkpoint(path)["LandmarkDataModule"] for path in paths]
     return {split: sorted({*stages[0][split], *stages[1][split]}) for split in ("train", "val")}
 
 

@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from pytorch_lightning import Trainer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,6 +20,7 @@ from rich.table import Table
 import wingmark.run
 from wingmark.evaluation.robustness import SEED, THIRTY_PERCENT, Robustness, draw, measure
 from wingmark.files import whole_file
+from wingmark.foreign import read_checkpoint
 from wingmark.training import quiet_libraries
 
 
@@ -36,7 +35,7 @@ def run(arguments: argparse.Namespace) -> Robustness:
     data = wingmark.run.load_data(folder)
     model = wingmark.run.load(folder)
     # As `wingmark test --run` would: on the run's accelerator, with its precision.
-    settings = yaml.safe_load((folder / "config.yaml").read_text())["trainer"]
+    settings = wingmark.run.settings_of(folder)["trainer"]
     trainer = Trainer(
         accelerator=settings["accelerator"],
         precision=settings["precision"],
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Robustness:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt")
     data.refuse_seen(checkpoint["LandmarkDataModule"], "test")
     found = measure(model, data, trainer)
     draw(folder / "pictures" / "robustness.png", found)

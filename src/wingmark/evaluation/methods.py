@@ -17,7 +17,7 @@ from wingmark.types import name_faces
 
 # Keys of config.yaml in which the seeds of one method differ: what was drawn, and where it was written.
 OWN_KEYS = {
-    "": ("seed_everything", "name", "runs", "ckpt_path"),
+    "": ("seed_everything", "name", "runs", "ckpt_path", "checkpoint_minutes"),
     "trainer": ("logger", "default_root_dir"),
     "data": ("seed", "cache"),
 }

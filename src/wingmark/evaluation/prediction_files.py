@@ -11,20 +11,21 @@ subsets, joined by semicolons. `predictions.npz` of a run also holds its protoco
 """
 
 import json
-import zipfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 import wingmark.schema
+from wingmark import foreign
 from wingmark.data.sources.reading import read_csv
 from wingmark.protocol import OF_DATASET, Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.types import name_faces
 
+Rules = TypeVar("Rules", Protocol, LandmarkSchema)
 REQUIRED = ("id", "landmarks_image", "target")
 # Coordinates that another program wrote with two decimals are still the same; half a pixel off is another annotation.
 SAME_PIXELS = 0.02
@@ -36,11 +37,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there are no predictions {path}; `wingmark test` and `predict` write predictions.npz")
     if path.suffix == ".csv":
         return _read_csv(path)
-    try:
-        with np.load(path) as arrays:
-            found = dict(arrays)
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no .npz file of plain arrays ({error})") from error
+    found = foreign.read_arrays(path)
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise ValueError(f"{path} lacks the arrays {missing}, it has {sorted(found)}; name them like that")
@@ -89,7 +86,7 @@ def check(
     """The fields of `Predictions`: what the file left out is filled in, what is wrong is refused."""
     try:
         _check_dimensions(arrays)
-        made_with = Protocol.from_dict(json.loads(str(arrays["protocol"]))) if "protocol" in arrays else None
+        made_with = _told(arrays, "protocol", Protocol) if "protocol" in arrays else None
         protocol, schema = protocol or made_with, schema or _schema(arrays)
         if protocol is None:
             raise ValueError("the file names no protocol; say by which one to evaluate it: --protocol NAME")
@@ -151,9 +148,17 @@ def _tested(arrays: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
     return {key: array[chosen] if array.shape[:1] == (count,) else array for key, array in arrays.items()}
 
 
+def _told(arrays: dict[str, Any], key: str, rules: type[Rules]) -> Rules:
+    """The protocol or schema that the file tells as JSON."""
+    try:
+        return rules.from_dict(json.loads(str(arrays[key])))
+    except Exception as error:  # JSON that holds something else can fail in any way
+        raise ValueError(f"its {key} is none that wingmark writes ({error}); leave it out") from error
+
+
 def _schema(arrays: dict[str, Any]) -> LandmarkSchema:
     if "schema" in arrays:
-        return LandmarkSchema.from_dict(json.loads(str(arrays["schema"])))
+        return _told(arrays, "schema", LandmarkSchema)
     count = arrays["target"].shape[1]
     for name in wingmark.schema.BUILT_IN:
         if (schema := wingmark.schema.get(name)).num_landmarks == count:
