@@ -4,6 +4,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def build_with_a_limit(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        regions(11).keep_in(folder, num_workers=0)
+    except OSError as error:
+        os._exit(7 if f"File too large; data.cache is {folder}: give another folder" in str(error) else 1)
+
+
+def test_a_file_that_may_not_grow_leaves_the_other_caches(tmp_path):
+    build(tmp_path)
+    process = multiprocessing.get_context("fork").Process(target=build_with_a_limit, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 7
+    assert [path.name for path in tmp_path.iterdir()] == [regions().key()]
+    same_as_uncached(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
@@ -122,3 +141,50 @@ def test_a_changed_image_is_noticed(tmp_path, caplog):
     assert len(list((tmp_path / "cache").iterdir())) == 2
     said = {f"data.cache: 1 faces kept in {path}, 0 MiB" for path in (tmp_path / "cache").iterdir()}
     assert set(caplog.messages) == said
+
+
+def test_what_a_killed_build_left_is_removed_and_a_live_one_is_not(tmp_path):
+    context = multiprocessing.get_context("fork")
+    killed, alive = (context.Process(target=build, args=(tmp_path, 0.5)) for _ in range(2))
+    left = []
+    for process in (killed, alive):
+        process.start()
+        while not (new := [path for path in tmp_path.glob(".*/pixels.bin") if path not in left]):
+            time.sleep(0.01)
+        left += new
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    regions(3).keep_in(tmp_path, num_workers=0)  # another cache in that folder
+    assert not left[0].parent.exists() and left[1].exists()
+    alive.terminate()
+    alive.join()
+    build(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("content", ["[]", "[1", '{"99": "x"}', '{"a": "x"}'])
+def test_damaged_faults_are_named(tmp_path, content):
+    regions().faults(tmp_path, 0)
+    (path,) = tmp_path.iterdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"-faults\.json: .*(delete it|unpack it again)"):
+        regions().faults(tmp_path, 0)
+
+
+HOSTILE_INDEX = {
+    "other shapes": {"shapes": np.array([[2, 2, 3]]), "to_image": np.zeros((12, 2, 3))},
+    "no numbers": {"shapes": np.array([["a", "b", "c"]] * 12), "to_image": np.zeros((12, 2, 3))},
+    "one axis": {"shapes": np.arange(12), "to_image": np.zeros((12, 2, 3))},
+    "negative": {"shapes": np.array([[-2, -2, 3]] * 12), "to_image": np.zeros((12, 2, 3))},
+    "far too large": {"shapes": np.full((12, 3), 2**21), "to_image": np.zeros((12, 2, 3))},
+    "objects": {"shapes": np.array([object()] * 12), "to_image": np.zeros((12, 2, 3))},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_INDEX)
+def test_an_index_that_does_not_fit_is_refused(tmp_path, case):
+    build(tmp_path)
+    folder = tmp_path / regions().key()
+    np.savez(folder / "index.npz", allow_pickle=True, **HOSTILE_INDEX[case])
+    with pytest.raises(ValueError, match="is damaged .*delete it"):
+        regions().keep_in(tmp_path, num_workers=0)

@@ -221,3 +221,35 @@ def test_of_an_animation_the_first_picture_is_read(tmp_path, suffix):
     with Image.open(path) as image:
         assert image.n_frames == 2
     assert (read_image(path) == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM"])
+def test_no_format_is_decoded_before_its_size_is_known(tmp_path, monkeypatch, format):
+    path = tmp_path / "face"
+    Image.fromarray(RGB).save(path, format)
+    with Image.open(path) as image:
+        kind = type(image)
+    read_image(path)
+    monkeypatch.setattr(kind, "load", lambda image: pytest.fail("the pixels were decoded"))
+    monkeypatch.setattr("wingmark.data.images._read_jpeg", lambda *_: pytest.fail("the pixels were decoded"))
+    monkeypatch.setattr("wingmark.data.images.MAX_PIXELS", 24 * 36 - 1)
+    assert "36x24 pixels, at most 863 are read" in refused(path)
+
+
+@pytest.mark.parametrize("format", ["EPS", "PCX", "ICO", "SGI"])
+def test_other_formats_are_refused(tmp_path, format):
+    """Whatever the name says: Pillow hands an EPS, which is a program, to Ghostscript."""
+    Image.fromarray(RGB).save(tmp_path / "face.jpg", format)
+    assert "its format is none that is known" in refused(tmp_path / "face.jpg")
+
+
+def test_a_png_is_checked_against_its_checksums(tmp_path):
+    """One bit of stored, not packed, pixels: without a look at the checksums it is a picture like any other."""
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB).save(path, compress_level=0)
+    np.testing.assert_array_equal(read_image(path), RGB)
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[whole.index(b"IDAT") + 100] ^= 1
+    path.write_bytes(changed)
+    refused(path)

@@ -88,7 +88,7 @@ def test_everything_agrees_on_who_is_left(root):
     data = data_of(root, on_error="skip", balancing=PoseBalancing(bins=2))
     keys = [*data.train_dataloader().sampler]
     assert {index for index, *_ in keys} == set(range(6))
-    assert len(data.state_dict()["train"]) == 6
+    assert len(data.faces("train")) == 6
     assert len(data.dataset("all").faces) == 18
 
 

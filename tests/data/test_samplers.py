@@ -80,3 +80,18 @@ def test_evaluation_never_repeats(count):
 def test_a_process_without_faces_gets_one():
     shares = [indices(3, 5, rank, shuffle=False) for rank in range(5)]
     assert shares == [[0], [1], [2], [0], [1]]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_an_epoch_goes_on_after_what_was_seen(replicas):
+    for rank in range(replicas):
+        whole, parts = (sampler(13, replicas, rank, epoch=2, repeats=np.full(13, 2)) for _ in range(2))
+        expected = list(whole)
+        parts.set_epoch(0)
+        parts.resume(2, 5)
+        assert list(parts) == expected[5:] and len(parts) == len(whole) == len(expected)
+        parts.set_epoch(2)  # Lightning tells it, after loader processes began
+        assert list(parts) == expected[5:]
+        for one in (whole, parts):
+            one.set_epoch(3)
+        assert list(parts) == list(whole) != expected

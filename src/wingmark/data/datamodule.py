@@ -1,6 +1,5 @@
 """The LightningDataModule for landmark data sets."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +14,12 @@ from torch.utils.data import DataLoader
 
 from wingmark import protocol as protocols
 from wingmark.data.balancing import PoseBalancing, Poses
-from wingmark.data.dataset import FaceDataset
+from wingmark.data.dataset import FaceDataset, digest, start_loading
 from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.own_boxes import with_own_boxes
-from wingmark.data.regions import Regions, one_thread
-from wingmark.data.samplers import FaceSampler
+from wingmark.data.regions import Regions
+from wingmark.data.samplers import FaceSampler, position
 from wingmark.data.sources.reading import entry, leaving_out, tell_left_out
 from wingmark.data.sources.source import SPLITS, Source, Split
 from wingmark.protocol import Protocol
@@ -85,6 +84,7 @@ class LandmarkDataModule(LightningDataModule):
         self.boxes, self.on_error = boxes, on_error
         self._datasets: dict[str, FaceDataset | EveryFace] = {}
         self._usable: dict[Split, list[Face]] = {}
+        self._position = (0, 0)  # where training goes on
 
     @property
     def schema(self) -> LandmarkSchema:
@@ -198,11 +198,13 @@ class LandmarkDataModule(LightningDataModule):
         splits = {"fit": ("train", "val"), "validate": ("val",), "predict": (self.predicted,)}
         return splits.get(self.trainer.state.fn, ("test",))
 
-    def state_dict(self) -> dict[str, list[str]]:
-        """Goes into every checkpoint: the faces that it was trained on and chosen by."""
-        return {split: sorted(map(_digest, self.faces(split))) for split in ("train", "val")}
+    def state_dict(self) -> dict[str, Sequence]:
+        """Goes into every checkpoint: the faces that it was trained on and chosen by, and where training stands."""
+        faces = {split: sorted(map(digest, self.faces(split))) for split in ("train", "val")}
+        return {**faces, "position": position(self.trainer.fit_loop, self.batch_size)}
 
-    def load_state_dict(self, state: dict[str, list[str]]) -> None:
+    def load_state_dict(self, state: dict[str, Sequence]) -> None:
+        self._position = state.get("position", self._position)
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
             # Those of `all` that another cut makes test faces would be found better than new ones.
@@ -216,7 +218,7 @@ class LandmarkDataModule(LightningDataModule):
         state: what `state_dict` put into the checkpoint.
         """
         known = {*state["train"], *(state["val"] if split == "test" else ())}
-        seen = [face.id for face in self.faces(split) if _digest(face) in known]
+        seen = [face.id for face in self.faces(split) if digest(face) in known]
         if seen:
             raise ValueError(
                 f"{len(seen)} of {len(self.faces(split))} {split} faces were among those that this checkpoint was "
@@ -277,6 +279,8 @@ class LandmarkDataModule(LightningDataModule):
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         repeats = self._repeats if train else None
         sampler = FaceSampler(dataset, num_replicas=replicas, rank=rank, shuffle=train, seed=self.seed, repeats=repeats)
+        if train:
+            sampler.resume(*self._position)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
@@ -286,12 +290,6 @@ class LandmarkDataModule(LightningDataModule):
             drop_last=train and len(sampler) >= self.batch_size,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            worker_init_fn=one_thread,
+            worker_init_fn=start_loading,
+            generator=torch.Generator(),  # its own: drawing from the common one would shift what dropout draws
         )
-
-
-def _digest(face: Face) -> str:
-    """Names a face by its file and annotation, wherever the file lies and under whatever name sets are combined."""
-    return hashlib.blake2b(
-        face.image.name.encode() + face.landmarks_image.round(2).tobytes(), digest_size=8
-    ).hexdigest()

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from wingmark.geometry import shrink
 
 MAX_PIXELS = 100_000_000
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others need not be safe: EPS is a program that is run
 EXIF_ROLL = {3: 180.0, 4: 180.0, 5: -90.0, 6: -90.0, 7: 90.0, 8: 90.0}
 
 
@@ -30,6 +31,9 @@ def read_image(path: Path, reduce: int = 1) -> np.ndarray:
         if image.format == "JPEG" and image.mode in ("RGB", "L") and reduce in (1, 2, 4, 8):
             with suppress(ValueError):  # a small fault, which Pillow may read over, or a grave one
                 return _read_jpeg(path, -(-image.height // reduce), -(-image.width // reduce))
+        if image.format == "PNG":  # Pillow decodes without looking at its checksums
+            with Image.open(path, formats=["PNG"]) as same:
+                same.verify()
         return shrink(pixels_of(image), reduce)[0]
 
 
@@ -45,7 +49,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read")
                 if image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
@@ -53,7 +57,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except FileNotFoundError:
         raise
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a damaged file ends in whatever the bytes make the decoder do
         fault = "it is empty" if path.is_file() and not path.stat().st_size else str(error)
         if isinstance(error, UnidentifiedImageError) and fault != "it is empty":
             fault = "its format is none that is known"

@@ -5,26 +5,28 @@ drawn for it can reach, averaged down where the crop needs less detail. It is th
 so a cache changes the speed and nothing else.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wingmark.data.sources.reading import json_of
 from wingmark.data.sources.source import Source
 from wingmark.files import whole_file
-from wingmark.geometry import compose, invert, reduction
+from wingmark.foreign import read_arrays
+from wingmark.geometry import compose, invert, pixel_sides, reduction
 from wingmark.progress import progress
 from wingmark.protocol import Protocol
 from wingmark.types import Face
@@ -53,8 +55,10 @@ def region_around(
     step = np.abs(to_reduced[:, :2]).sum(1).max()  # of the upright square around the crop, which may be turned
     center = to_reduced @ [(crop_size - 1) / 2, (crop_size - 1) / 2, 1]
     half = step * crop_size * reach / 2 + 1
-    low = np.maximum(np.floor(center - half), 0).astype(int)
-    high = np.minimum(np.ceil(center + half) + 1, image.shape[1::-1]).astype(int)
+    # Where `warp` averages blocks of the region they are those of the whole image.
+    block = reduction(pixel_sides(to_reduced))
+    low = np.maximum(np.floor((center - half) / block) * block, 0).astype(int)
+    high = np.minimum(np.ceil((center + half + 1) / block) * block, image.shape[1::-1]).astype(int)
     if (low >= high).any():
         height, width = image.shape[:2]
         about = "about " * (reduce > 1)
@@ -117,7 +121,7 @@ class Regions(Dataset):
         """
         known = folder and folder / f"{self.key()}-faults.json"
         if known and known.is_file():
-            return {int(index): fault for index, fault in json_of(known).items()}
+            return _known_faults(known, len(self))
         found = progress(in_order(_Faults(self), num_workers), "Looking at all images", len(self))
         faults = {index: fault for index, fault in enumerate(found) if fault is not None}
         if known:
@@ -133,7 +137,7 @@ class Regions(Dataset):
                 _Cache.write(path, self, num_workers)
             size = (path / "pixels.bin").stat().st_size / 2**20
             log.info(f"data.cache: {len(self):,} faces kept in {path}, {size:,.0f} MiB")
-        self._cache = _Cache(path)
+        self._cache = _Cache(path, len(self))
 
     def key(self) -> str:
         """Changes with the faces, their images and the crop rule: a stale cache is never read."""
@@ -143,6 +147,15 @@ class Regions(Dataset):
         for face in self.faces:
             digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
         return digest.hexdigest()[:16]
+
+
+def _known_faults(path: Path, count: int) -> dict[int, str]:
+    """The faults, by the index of their face, that `Regions.faults` wrote; ValueError where the file is damaged."""
+    faults = json_of(path)
+    indices = {str(index) for index in range(count)}
+    if not (isinstance(faults, dict) and faults.keys() <= indices):
+        raise ValueError(f"{path}: expected faults by the index of a face, below {count}; delete it")
+    return {int(index): str(fault) for index, fault in faults.items()}
 
 
 class _Faults(Dataset):
@@ -165,14 +178,19 @@ class _Faults(Dataset):
 class _Cache:
     """Regions in one memory-mapped file, shared by all workers and processes of a machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, count: int) -> None:
         try:
-            index = np.load(path / "index.npz")
+            index = read_arrays(path / "index.npz")
             self.shapes, self.to_image = index["shapes"], index["to_image"]
-            self.ends = np.cumsum(self.shapes.prod(1))
-            self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r", shape=(int(self.ends[-1]),))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r")
+            expected = (count, 3), (count, 2, 3), "if"
+            if (self.shapes.shape, self.to_image.shape, self.shapes.dtype.kind + self.to_image.dtype.kind) != expected:
+                raise ValueError(f"its index is not one of {count} faces")
+            if (self.shapes < 1).any() or self.shapes.prod(1, dtype=float).sum() != len(self.pixels):
+                raise ValueError("its index does not fit the pixels")
+        except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"the cache {path} is damaged ({error}); delete it") from error
+        self.ends = np.cumsum(self.shapes.prod(1))
 
     def __getitem__(self, index: int) -> Region:
         shape, end = self.shapes[index], self.ends[index]
@@ -180,31 +198,41 @@ class _Cache:
 
     @staticmethod
     def write(path: Path, regions: Regions, num_workers: int) -> None:
-        """Write to a temporary folder and rename it: a crash leaves no half cache behind."""
+        """Write to a temporary folder and rename it: no half cache is ever read, and the next build removes it."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             loader = in_order(regions, num_workers)
             shapes, to_image = [], []
             with open(temporary / "pixels.bin", "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # the system lifts it when this process ends, however it does
                 for region in progress(loader, "Cutting faces out of their images", len(regions)):
                     file.write(region.pixels.data)
                     shapes.append(region.pixels.shape)
                     to_image.append(region.to_image)
                 file.flush()
                 os.fsync(file.fileno())
-            with open(temporary / "index.npz", "wb") as file:
-                np.savez(file, shapes=np.array(shapes), to_image=np.array(to_image))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                temporary.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-                # Another run was faster; its regions are the same.
+                with open(temporary / "index.npz", "wb") as index:
+                    np.savez(index, shapes=np.array(shapes), to_image=np.array(to_image))
+                    index.flush()
+                    os.fsync(index.fileno())
+                try:
+                    temporary.rename(path)
+                except OSError:
+                    if not path.is_dir():
+                        raise
+                    # Another run was faster; its regions are the same.
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what builds of a cache that were killed have left: nobody holds the lock on their pixels."""
+    for pixels in folder.glob(".*-*/pixels.bin"):
+        with suppress(OSError), open(pixels, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(pixels.parent)
 
 
 @contextmanager
@@ -223,7 +251,14 @@ def one_thread(worker: int) -> None:
 
 def in_order(items: Dataset, num_workers: int) -> DataLoader:
     """The items one by one, made by several processes."""
-    return DataLoader(items, batch_size=None, num_workers=num_workers, collate_fn=_unchanged, worker_init_fn=one_thread)
+    return DataLoader(
+        items,
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_unchanged,
+        worker_init_fn=one_thread,
+        generator=torch.Generator(),  # its own: what training draws is the same whether there was a cache or not
+    )
 
 
 def _unchanged(item):

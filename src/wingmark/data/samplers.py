@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from pytorch_lightning.loops import _FitLoop as FitLoop
 from torch.utils.data import Dataset, DistributedSampler
 
 
@@ -17,6 +18,8 @@ class FaceSampler(DistributedSampler):
 
     repeats: how often each face comes in an epoch, (N,), once without; `copy` numbers the showings of a face.
     """
+
+    start = 0  # how many showings of this epoch were seen before training was resumed
 
     def __init__(
         self,
@@ -33,8 +36,20 @@ class FaceSampler(DistributedSampler):
         self.showings = [(face, copy) for face, times in enumerate(repeats.tolist()) for copy in range(times)]
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        showings = [self.showings[number] for number in self._indices()]
+        showings = [self.showings[number] for number in self._indices()[self.start :]]
         return iter([(index, self.epoch, copy) for index, copy in showings])
+
+    def resume(self, epoch: int, start: int) -> None:
+        """Go on in an epoch after its first showings; `len` stays that of a whole one.
+
+        Must come before loader processes begin, to which Lightning tells the epoch too late.
+        """
+        self.epoch, self.start = epoch, start
+
+    def set_epoch(self, epoch: int) -> None:
+        # Lightning tells the same epoch again after `resume`.
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
 
     def __len__(self) -> int:
         return len(self._indices())
@@ -47,3 +62,9 @@ class FaceSampler(DistributedSampler):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(count)
         padded = np.resize(order, -(-count // self.num_replicas) * self.num_replicas)
         return padded[self.rank :: self.num_replicas]
+
+
+def position(fit: FitLoop, batch_size: int) -> tuple[int, int]:
+    """Where training stands, for `FaceSampler.resume`: in which epoch, after how many of its showings per process."""
+    epoch, batches = fit.epoch_progress.current, fit.epoch_loop.batch_progress.current
+    return epoch.processed, batches.processed * batch_size if epoch.ready > epoch.processed else 0

@@ -115,7 +115,7 @@ def test_missing_image(root):
 def test_damaged_database(root, size):
     path = root / "aflw.sqlite"
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match="not AFLW's database, or not whole .*; unpack it again") as error:
+    with pytest.raises(ValueError, match="not a whole database of AFLW .*; unpack it again") as error:
         AFLWSqlite(str(root)).faces("train")
     assert str(error.value).startswith(f"{path}: ")
 

@@ -11,7 +11,7 @@ from wingmark.data.sources import COFW, COFW68
 from wingmark.types import Box
 
 h5py = pytest.importorskip("h5py", reason="h5py writes and reads COFW's files: wingmark[mat]")
-scipy_io = pytest.importorskip("scipy.io", reason="scipy writes and reads COFW-68's files: wingmark[mat]")
+scipy_io = pytest.importorskip("scipy.io", reason="scipy writes COFW-68's files: wingmark[dev]")
 DATA = os.environ.get("WINGMARK_DATA")
 real = pytest.mark.skipif(DATA is None, reason="WINGMARK_DATA is not set: the folder of real samples/cofw68/")
 

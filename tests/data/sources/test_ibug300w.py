@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +121,7 @@ def test_unpacking_that_nests_once_more(tmp_path):
 
 def write_boxes(path: Path, rows: dict[str, list[float]]) -> None:
     """A file like those of the archive: a 1 x N cell of structs."""
-    scipy_io = pytest.importorskip("scipy.io", reason="scipy writes and reads the detector's boxes: wingmark[mat]")
+    scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the detector's boxes: wingmark[dev]")
     cell = np.empty((1, len(rows)), object)
     for i, (name, corners) in enumerate(rows.items()):
         cell[0, i] = {"imgName": name, "bb_detector": np.array([corners]), "bb_ground_truth": np.zeros((1, 4))}
@@ -142,15 +141,6 @@ def test_detector_boxes_are_matched_by_name(root):
         "ibug/image_003_1.jpg#0": {},
         "ibug/image_092 _01.jpg#0": {"detector": Box.from_corners(10.0, 20.0, 30.0, 60.0)},
     }
-
-
-def test_boxes_without_scipy(root, monkeypatch, caplog):
-    path = root / "Bounding Boxes" / "bounding_boxes_afw.mat"
-    path.parent.mkdir()
-    path.touch()
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert [face.boxes for face in IBUG300W(str(root)).faces("train")] == [{}] * 4
-    assert f"{path} is not read" in caplog.text and "wingmark[mat]" in caplog.text
 
 
 def test_file_of_boxes_cut_off(root):

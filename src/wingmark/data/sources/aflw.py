@@ -1,5 +1,6 @@
 """AFLW as the literature uses it: 19 landmarks, re-annotated, on faces in every pose."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -7,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
+from wingmark.data.sources.matlab import mat_file
 from wingmark.data.sources.reading import (
     box_from_corners,
     entry,
     finite,
     image_in,
-    mat_file,
     missing_layout,
     tell_if_partial,
 )
@@ -102,8 +103,8 @@ def image_folder(root: Path) -> Path | None:
 
 def flickr_image(folder: Path, name: str) -> Path:
     """The image that a list of AFLW names, with whichever suffix it has there; ValueError where there is none."""
-    if not (folder / name).is_file():
+    if not os.path.isfile(folder / name):  # unlike Path.is_file, of names that no file can have too
         # Lists call some images .jpg that are .png; copies exist with all of them converted.
         others = [Path(name).with_suffix(suffix).as_posix() for suffix in (".jpg", ".png", ".JPG", ".PNG")]
-        name = next((other for other in others if (folder / other).is_file()), name)
+        name = next((other for other in others if os.path.isfile(folder / other)), name)
     return image_in(folder, name)

@@ -1,5 +1,6 @@
 """COCO's JSON: a list of images, and annotations that name theirs by number."""
 
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,10 @@ def read_coco(path: Path) -> tuple[dict[str, str], list[dict]]:
 
 def image_name(annotation: dict, names: dict[str, str]) -> str:
     """The file name of an annotation's image; ValueError where the list of images lacks it."""
-    number = str(annotation.get("image_id"))
-    if number not in names:
-        raise ValueError(f"image_id {number} is none of the images")
-    return names[number]
+    number = annotation.get("image_id")
+    if type(number) not in (int, str) or str(number) not in names:
+        raise ValueError(f"image_id {reprlib.repr(number)} is none of the images")
+    return names[str(number)]
 
 
 def numbers(annotation: dict, key: str, count: int) -> np.ndarray:

@@ -27,6 +27,8 @@ class COCOFaces(Source):
 
     first_pixel: 1 where coordinates count from 1, as MMPose's do in 300W alone. (In COFW it left the boxes so, and
     changed the landmarks: `dataset` is a pixel off there.)
+
+    allow_absolute: images may lie outside `root`, by an absolute path or by `..`; ids are then as the file has them.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class COCOFaces(Source):
         test: str | None = None,
         images: str = "images",
         first_pixel: Literal[0, 1] = 0,
+        allow_absolute: bool = False,
     ) -> None:
         self.root, self.images, self.first_pixel = Path(root), images, first_pixel
+        self.allow_absolute = allow_absolute
         self.files = {"train": train, "val": val, "test": test}
         self.schema = wingmark.schema.get(schema)
 
@@ -77,7 +81,7 @@ class COCOFaces(Source):
                 boxes["dataset"] = square_box(center, numbers(annotation, "box_size", 1).item())
         return Face(
             id=f"{name}#{number}",
-            image=image_in(self.root, name),
+            image=image_in(self.root, name, self.allow_absolute),
             landmarks_image=np.where(known, keypoints[:, :2] - self.first_pixel, np.nan),
             group=name,
             boxes=boxes,

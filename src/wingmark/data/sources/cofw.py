@@ -6,10 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import box_from_corners, entry, finite, mat_module, missing_layout, tell_if_partial
+from wingmark.data.sources.reading import box_from_corners, entry, finite, missing_layout, parsing, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.geometry import shrink
 from wingmark.types import Face
+
+MAX_BYTES = 2**28  # of a variable or image; the set's are a few megabytes
 
 
 class COFW(Source):
@@ -57,6 +59,7 @@ class COFW(Source):
 
 def cofw_face(path: Path, row: int, points: np.ndarray, flags: np.ndarray, rectangle: np.ndarray) -> Face:
     """The face of a row: points (K, 2) and the rectangle x y width height count from 1, flags (K,) tell occlusion."""
+    flags = finite(flags)
     if not np.isin(flags, (0, 1)).all():
         raise ValueError(f"the flags of occlusion must be 0 or 1, got {flags.tolist()}")
     x, y, width, height = (finite(rectangle) - [1, 1, 0, 0]).tolist()
@@ -96,10 +99,16 @@ def read_cofw_image(face: Face, reduce: int = 1) -> np.ndarray:
 
 def _read(path: Path, variable: str, row: int | None = None) -> np.ndarray:
     """A variable of a file of COFW, or the array that its `row` refers to; ValueError for a damaged file."""
-    h5py, variable = mat_module("h5py"), f"{variable}{'Tr' if 'train' in path.name else 'T'}"
     try:
-        # Opened anew each time: loader processes must not share an open file.
-        with h5py.File(path) as file:
-            return file[variable][:] if row is None else file[file[variable][0, row]][:]
-    except Exception as error:  # a damaged file ends in whatever the library makes of its bytes
-        raise ValueError(f"{path}: {variable} cannot be read from it ({error}); unpack it again") from error
+        import h5py
+    except ImportError as error:
+        raise ImportError("MATLAB files are read with h5py: pip install -e '.[mat]'") from error
+    variable += "Tr" if "train" in path.name else "T"
+    # Opened anew each time: loader processes must not share an open file.
+    with parsing(path, f"MATLAB 7.3 file with {variable}"), h5py.File(path) as file:
+        if not isinstance(file.get(variable, getlink=True), h5py.HardLink):
+            raise ValueError("it is in another file")
+        data = file[variable] if row is None else file[file[variable][0, row]]
+        if not 0 < data.nbytes <= MAX_BYTES or data.external or data.is_virtual:
+            raise ValueError(f"expected 1 to {MAX_BYTES} bytes within the file")
+        return data[:]

@@ -7,7 +7,8 @@ import numpy as np
 
 import wingmark.schema
 from wingmark.data.sources.cofw import cofw_face, cofw_file, count_images, read_cofw_image
-from wingmark.data.sources.reading import entry, mat_file, missing_layout, tell_if_partial
+from wingmark.data.sources.matlab import mat_file
+from wingmark.data.sources.reading import entry, missing_layout, tell_if_partial
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 

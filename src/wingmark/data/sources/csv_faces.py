@@ -27,10 +27,12 @@ class CSVFaces(Source):
 
     `annotations` is relative to `root` too: `../faces.csv` lies beside that folder. `schema` is a built-in name or a
     YAML file. The headers `,0,1,2,3,...` (0 is x0, 1 is y0) and `image_name,part_0_x,part_0_y,...` are read as well.
+
+    allow_absolute: images may lie outside `root`, by an absolute path or by `..`; ids are then as the file has them.
     """
 
-    def __init__(self, root: str, annotations: str, schema: str = "ibug68") -> None:
-        self.root = Path(root)
+    def __init__(self, root: str, annotations: str, schema: str = "ibug68", allow_absolute: bool = False) -> None:
+        self.root, self.allow_absolute = Path(root), allow_absolute
         self.annotations = self.root / annotations
         self.schema = wingmark.schema.get(schema)
         self._coordinates = [f"{axis}{landmark}" for landmark in range(self.schema.num_landmarks) for axis in "xy"]
@@ -73,7 +75,7 @@ class CSVFaces(Source):
         return columns
 
     def _face(self, cells: dict[str, str], name: str, number: int) -> Face:
-        image = image_in(self.root, name)
+        image = image_in(self.root, name, self.allow_absolute)
         fields = [cells[column] for column in (*self._coordinates, *BOX) if column in cells]
         found = numbers([field or "nan" for field in fields])
         if (np.isfinite(found) != [field != "" for field in fields]).any():
@@ -98,6 +100,6 @@ def _our_name(column: str) -> str:
     """`image_name` and the unnamed column are `image`, `part_3_y` and `7` are `y3`."""
     if column in ("", "image_name"):
         return "image"
-    if column.isdecimal():
+    if re.fullmatch("[0-9]{1,6}", column):
         return f"{'xy'[int(column) % 2]}{int(column) // 2}"
     return re.sub(r"^part_(\d+)_([xy])$", r"\2\1", column)

@@ -9,7 +9,7 @@ from xml.parsers import expat
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, file_of_split, finite, image_in
+from wingmark.data.sources.reading import entry, file_of_split, finite, image_in, parsing
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
 
@@ -31,12 +31,21 @@ class DlibXML(Source):
     `train`, `val` and `test` are such files, relative to `root`. The path of an image starts from its file. Parts are
     named by the number of their landmark; one that a box lacks has no location. Boxes with ignore='1' are left out.
     Coordinates count from 0. The box `dataset` is the box, which may cut landmarks.
+
+    allow_absolute: images may lie outside `root`, by an absolute path or by `..`; ids are then as the file has them.
     """
 
     def __init__(
-        self, root: str, schema: str, train: str | None = None, val: str | None = None, test: str | None = None
+        self,
+        root: str,
+        schema: str,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        allow_absolute: bool = False,
     ) -> None:
         self.root, self.files = Path(root), {"train": train, "val": val, "test": test}
+        self.allow_absolute = allow_absolute
         self.schema = wingmark.schema.get(schema)
 
     def faces(self, split: Split) -> list[Face]:
@@ -73,7 +82,7 @@ class DlibXML(Source):
             landmarks[int(landmark)] = finite([part.get("x", "no x"), part.get("y", "no y")])
         return Face(
             id=f"{name}#{number}",
-            image=image_in(self.root, name),
+            image=image_in(self.root, name, self.allow_absolute),
             landmarks_image=landmarks,
             group=name,
             # dlib's rectangles are made of whole pixels: the last one is left + width - 1.
@@ -102,8 +111,7 @@ def _boxes(path: Path) -> list[BoxElement]:
 
     parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, refuse
     parser.EndElementHandler = lambda tag: parents.pop()
-    try:
-        parser.Parse(path.read_bytes(), True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding of no known name
-        raise ValueError(f"{path}: not a whole XML file of dlib ({error}); write it again") from error
+    content = path.read_bytes()
+    with parsing(path, "XML file of dlib", "write it again"):
+        parser.Parse(content, True)
     return boxes

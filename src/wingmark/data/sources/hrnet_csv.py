@@ -27,6 +27,7 @@ class HRNetCSV(Source):
 
     first_pixel: 1 where coordinates count from 1, as in HRNet's test list of 300W, which copies the `.pts` files. Check
         its training list against them: FaRL subtracts 2 from it.
+    allow_absolute: images may lie outside `root`, by an absolute path or by `..`; ids are then as the list has them.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class HRNetCSV(Source):
         test: str | None = None,
         images: str = "images",
         first_pixel: Literal[0, 1] = 0,
+        allow_absolute: bool = False,
     ) -> None:
         self.root, self.images, self.first_pixel = Path(root), images, first_pixel
+        self.allow_absolute = allow_absolute
         self.lists = {"train": train, "val": val, "test": test}
         self.schema = wingmark.schema.get(schema)
         self._coordinates = [f"original_{i}_{axis}" for i in range(self.schema.num_landmarks) for axis in "xy"]
@@ -76,7 +79,7 @@ class HRNetCSV(Source):
             boxes["dataset"] = square_box(center, finite([cells["box_size"]]).item())
         return Face(
             id=f"{name}#{counts[name] - 1}",
-            image=image_in(self.root, name),
+            image=image_in(self.root, name, self.allow_absolute),
             landmarks_image=landmarks,
             group=name,
             boxes=boxes,

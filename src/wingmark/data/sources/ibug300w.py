@@ -1,6 +1,5 @@
 """300W: 68 landmarks on the photos of AFW, HELEN, LFPW and iBUG."""
 
-import logging
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 import wingmark.schema
+from wingmark.data.sources.matlab import mat_file
 from wingmark.data.sources.pts import image_beside, read_pts
 from wingmark.data.sources.reading import (
     box_from_corners,
@@ -15,14 +15,11 @@ from wingmark.data.sources.reading import (
     files_of,
     finite,
     images_by_stem,
-    mat_file,
     missing_layout,
     tell_if_partial,
 )
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Box, Face
-
-log = logging.getLogger(__name__)
 
 # The folders of the set: their split and what their faces are called within it.
 SETS: dict[str, tuple[Split, frozenset[str]]] = {
@@ -43,7 +40,7 @@ class IBUG300W(Source):
         root/Bounding Boxes/bounding_boxes_*.mat
 
     with the image beside each `.pts`. Test faces are tagged `common` (HELEN, LFPW) or `challenge` (iBUG). The box
-    `detector` is there where its files and scipy are. The group is the photo.
+    `detector` is there where its files are. The group is the photo.
     """
 
     published_counts: ClassVar[dict[Split, int]] = {"train": 3148, "test": 689}
@@ -88,12 +85,7 @@ class IBUG300W(Source):
         path, boxes = self.root / "Bounding Boxes" / f"bounding_boxes_{name.replace('/', '_')}.mat", {}
         if not path.is_file():
             return boxes
-        try:
-            rows = np.atleast_1d(mat_file(path, "bounding_boxes")["bounding_boxes"])
-        except ImportError as error:
-            log.warning("%s is not read, faces have no detector box: %s", path, error)
-            return boxes
-        for number, row in enumerate(rows):
+        for number, row in enumerate(np.atleast_1d(mat_file(path, "bounding_boxes")["bounding_boxes"])):
             with entry(f"{path}, bounding_boxes[{number}]", "correct it or unpack it again"):
                 try:
                     boxes[Path(row.imgName).stem] = box_from_corners(*(finite(row.bb_detector.tolist()) - 1).tolist())

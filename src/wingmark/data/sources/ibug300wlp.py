@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 import wingmark.schema
-from wingmark.data.sources.reading import entry, files_of, images_by_stem, mat_file, missing_layout
+from wingmark.data.sources.matlab import mat_file
+from wingmark.data.sources.reading import entry, files_of, images_by_stem, missing_layout
 from wingmark.data.sources.source import Source, Split
 from wingmark.types import Face
 

@@ -1,5 +1,6 @@
 """Images with a `.pts` or `.ljson` file beside each: Menpo's packs and whatever its tools wrote."""
 
+import reprlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -75,7 +76,8 @@ def read_ljson(path: Path, num_landmarks: int) -> np.ndarray:
     landmarks = np.full((num_landmarks, 2), np.nan)
     for i, row in enumerate(fitting[0]):
         if not (isinstance(row, list) and len(row) == 2 and (row == [None, None] or all(map(is_number, row)))):
-            raise ValueError(f"{path}: point {i} must be two finite numbers or two nulls, got {row}; correct it")
+            found = reprlib.repr(row)
+            raise ValueError(f"{path}: point {i} must be two finite numbers or two nulls, got {found}; correct it")
         if row != [None, None]:
             landmarks[i] = row[::-1]
     if np.isnan(landmarks).all():

@@ -8,7 +8,7 @@ import numpy as np
 
 from wingmark.data.sources.reading import numbers
 
-_HEADER = re.compile(r"n_points\s*:\s*(\d+)\s*\{")
+_HEADER = re.compile(r"n_points\s*:\s*([0-9]{1,9})\s*\{")
 
 
 def read_pts(path: Path, num_landmarks: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """What the readers of annotations share: naming what is wrong and where, and leaving it out on request."""
 
 import csv
-import io
 import json
 import logging
 import os
@@ -12,9 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -101,7 +98,10 @@ def lines_of(path: Path) -> list[str]:
 @cache  # a list of all splits is read for each
 def tell_if_cut_off(path: Path) -> None:
     """Say so where a list does not end with a line end: half a number is a number too."""
-    if path.read_bytes()[-1:] not in (b"\n", b"\r", b""):
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 1), os.SEEK_END)
+        end = file.read()
+    if end not in (b"\n", b"\r", b""):
         log.warning("%s does not end with a line end: if the file was cut off, its last face is wrong", path)
 
 
@@ -117,7 +117,7 @@ def read_csv(path: Path, columns: Callable[[list[str]], list[str]], read: Callab
     """
     tell_if_cut_off(path)
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file, skipinitialspace=True)
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
             if len(header) == 1 and (other := re.search(r"[;\t|\0]", header[0])):
@@ -128,17 +128,34 @@ def read_csv(path: Path, columns: Callable[[list[str]], list[str]], read: Callab
                 with entry(f"{path}, line {reader.line_num}", "mend or remove it"):
                     if len(row) != len(names):
                         raise ValueError(f"{len(row)} cells, the header has {len(names)}")
+                    if any("\n" in cell or "\r" in cell for cell in row):
+                        raise ValueError("a cell goes on in the next line, a quotation mark is missing")
                     read(dict(zip(names, map(str.strip, row), strict=True)))
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}; mend or remove it") from error
 
 
+@contextmanager
+def parsing(path: Path, expected: str, way_out: str = "unpack it again") -> Iterator[None]:
+    """Around a library that parses a file: damaged bytes make it raise anything; what is raised here is ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path}: not a whole {expected} ({error}); {way_out}") from error
+
+
 def json_of(path: Path) -> object:
     """The content of a JSON file; ValueError where it is damaged or cut off."""
-    try:
-        return json.loads(text_of(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a whole JSON file ({error}); unpack it again") from error
+    text = text_of(path)
+    with parsing(path, "JSON file"):
+        return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # two records run together: the second would hide the first
+        raise ValueError(f"an object with a key twice among {[key for key, _ in pairs][:8]}")
+    return found
 
 
 def is_number(value: object) -> bool:
@@ -151,9 +168,15 @@ def numbers(fields: Sequence[str]) -> np.ndarray:
     # Python reads 1_0 as 10, and digits of other scripts.
     text = "".join(map(str, fields))
     if "_" in text or not text.isascii():
-        wrong = next(field for field in fields if "_" in field or not field.isascii())
+        wrong = next(field for field in map(str, fields) if "_" in field or not field.isascii())
         raise ValueError(f"could not convert string to float: {wrong!r}")
-    return np.array(fields, float)
+    try:
+        found = np.array(fields, float)
+    except TypeError as error:  # binary formats hold other things, too
+        raise ValueError(f"expected numbers ({error})") from error
+    if found.ndim != 1:
+        raise ValueError(f"expected a row of numbers, got {found.shape}")
+    return found
 
 
 def finite(fields: Sequence[str]) -> np.ndarray:
@@ -172,39 +195,20 @@ def box_from_corners(x_min: float, y_min: float, x_max: float, y_max: float) -> 
     return Box.from_corners(x_min, y_min, x_max, y_max)
 
 
-def mat_module(name: str) -> ModuleType:
-    """`scipy.io` or `h5py`, which read MATLAB files and are installed with an extra; ImportError that names it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"MATLAB files are read with {name}: pip install 'wingmark[mat]'") from error
+def image_in(root: Path, name: str, allow_absolute: bool | None = None) -> Path:
+    """The image that an annotation names by its path below `root`; ValueError where there is none.
 
-
-def mat_file(path: Path, *expected: str) -> dict:
-    """The variables of a MATLAB 5 file: dimensions of length 1 squeezed away, structs as objects with their fields.
-
-    Raises ValueError where the file is damaged or lacks a variable of `expected`, ImportError without scipy.
+    A path that leaves `root` by its words is refused, unless `allow_absolute`: annotations by others must not choose
+    among all files of a machine. It is None where a source has no such setting. Links within `root` are followed.
     """
-    loadmat, content = mat_module("scipy.io").loadmat, path.read_bytes()
-    try:
-        variables = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)
-    except Exception as error:  # a damaged file ends in whatever the bytes make the parser do
-        raise ValueError(f"{path}: not a whole MATLAB 5 file ({error}); unpack it again") from error
-    missing = [name for name in expected if name not in variables]
-    if missing:
-        found = [name for name in variables if not name.startswith("__")]
-        raise ValueError(f"{path}: expected the variables {missing}, found {found}; unpack it again")
-    return variables
-
-
-def image_in(root: Path, name: str) -> Path:
-    """The image that an annotation names by its path below `root`; ValueError where there is none."""
-    path = Path(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"the image path {name!r} leaves the folder {root}")
-    if not os.path.isfile(root / path):  # unlike Path.is_file, of names that no file can have too
-        raise ValueError(f"there is no image {root / path}")
-    return root / path
+    windows = PureWindowsPath(name)  # to which both slashes and the letters of drives mean something
+    if not allow_absolute and (windows.anchor or ".." in windows.parts):
+        way_out = "" if allow_absolute is None else " (data.source.init_args.allow_absolute: true permits it)"
+        raise ValueError(f"the image path {name!r} leaves the folder {root}{way_out}")
+    path = root / name.replace("\\", "/")
+    if not os.path.isfile(path):  # unlike Path.is_file, of names that no file can have too
+        raise ValueError(f"there is no image {path}")
+    return path
 
 
 def files_of(folder: Path, ending: str) -> list[Path]:

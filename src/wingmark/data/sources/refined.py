@@ -1,6 +1,5 @@
 """Any other source, its faces with the boxes that a first stage found."""
 
-import zipfile
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from wingmark.data.sources.derived import DerivedSource
 from wingmark.data.sources.reading import entry
 from wingmark.data.sources.source import Source, Split
+from wingmark.foreign import read_arrays
 from wingmark.geometry import eye_level_boxes
 from wingmark.types import Box, Face, name_faces
 
@@ -69,6 +69,8 @@ class Refined(DerivedSource):
                 f"{self.predictions} holds landmarks of shape {landmarks_image.shape}, {len(ids)} ids and schema "
                 f"{self.schema.name} make {shape}; give the predictions of a first stage trained on this source"
             )
+        if len(tags) != len(ids):
+            raise ValueError(f"{self.predictions} holds {len(ids)} ids and {len(tags)} tags; write it again")
         unsound = ~np.isfinite(landmarks_image).all((1, 2))
         if unsound.any():
             raise ValueError(
@@ -87,9 +89,12 @@ class Refined(DerivedSource):
             raise FileNotFoundError(
                 f"there are no predictions {self.predictions}; write them with wingmark predict --run FIRST --faces all"
             )
-        try:
-            with np.load(self.predictions) as arrays:
-                ids, tags = (arrays[key].astype(str).tolist() for key in ("id", "tags"))
-                return ids, arrays["landmarks_image"].astype(np.float64), tags
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{self.predictions} is damaged or no predictions.npz of ours ({error})") from error
+        arrays, names = read_arrays(self.predictions), ("id", "landmarks_image", "tags")
+        if missing := [name for name in names if name not in arrays]:
+            raise ValueError(
+                f"{self.predictions} lacks the arrays {missing}; write it with wingmark predict --run FIRST --faces all"
+            )
+        ids, landmarks_image, tags = (arrays[name] for name in names)
+        if ids.ndim != 1 or tags.ndim != 1 or landmarks_image.dtype.kind not in "iuf":
+            raise ValueError(f"{self.predictions}: expected ids and tags of faces, and numbers; write it again")
+        return ids.astype(str).tolist(), landmarks_image.astype(np.float64), tags.astype(str).tolist()
