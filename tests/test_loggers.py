@@ -1,4 +1,4 @@
-"""A W&B that fails in any way: training goes on, and what can be kept is kept offline."""
+"""Curves as a table; and a W&B that fails in any way: training goes on, and what can be kept is kept offline."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import wandb
 from pytorch_lightning.utilities import rank_zero_only
 from wandb.errors import CommError, UsageError
 
-from wingmark.loggers import SafeWandbLogger
+from wingmark.loggers import CurveLogger, SafeWandbLogger
 
 
 @pytest.fixture
@@ -96,3 +96,32 @@ def test_other_processes_than_the_first_start_nothing(here, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     use(here)
     assert not here.exists()
+
+
+def test_curves_are_one_table_with_a_row_for_each_call(tmp_path):
+    curves = CurveLogger(str(tmp_path / "logs"))
+    curves.log_metrics({"train/loss": 0.5}, 0)
+    curves.log_metrics({"val/nme": 0.1, "epoch": 0}, 0)
+    curves.log_metrics({"train/loss": 0.25}, 1)
+    table = tmp_path / "logs" / "metrics.csv"
+    assert table.read_text().split() == ["epoch,step,train/loss,val/nme", ",0,0.5,", "0,0,,0.1", ",1,0.25,"]
+    assert curves.rows == 3
+
+    resumed = CurveLogger(str(tmp_path / "logs"))
+    assert resumed.cut(2) == 1  # one row comes again
+    resumed.log_metrics({"train/loss": 0.25}, 1)
+    resumed.log_metrics({"lr": 1.0}, 2)
+    rows = table.read_text().split()
+    assert rows == ["epoch,lr,step,train/loss,val/nme", ",,0,0.5,", "0,,0,,0.1", ",,1,0.25,", ",1.0,2,,"]
+    assert resumed.rows == 4 and CurveLogger(str(tmp_path / "elsewhere")).cut(2) == 0
+
+
+def test_a_row_that_was_being_written_when_training_was_killed_is_cut(tmp_path):
+    curves = CurveLogger(str(tmp_path))
+    for step in range(3):
+        curves.log_metrics({"train/loss": step / 2, "epoch": 0}, step)
+    table = tmp_path / "metrics.csv"
+    whole = table.read_bytes()
+    table.write_bytes(whole + b"0,3,1")
+    assert CurveLogger(str(tmp_path)).cut(3) == 1
+    assert table.read_bytes() == whole

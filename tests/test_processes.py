@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Path:
 
 def test_two_processes_leave_one_whole_run(run):
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "logs", "pictures"]
-    assert [path.name for path in (run / "logs").iterdir()] == ["version_0"]
+    assert [path.name for path in (run / "logs").iterdir()] == ["metrics.csv"]
 
 
 def scores_and_predictions(folder: Path) -> tuple[dict, Predictions]:

@@ -18,6 +18,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from wingmark.cli import main
 from wingmark.evaluation import Predictions, Report
+from wingmark.model import LandmarkModule
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ("--config", str(ROOT / "tests" / "tiny.yaml"), "--config", str(ROOT / "configs" / "overlays" / "wandb.yaml"))
@@ -117,15 +118,15 @@ def run(tmp_path_factory) -> Path:
 def test_one_run_holds_all(run):
     assert {session.id for session in sessions(run)} == {(run / "wandb_id.txt").read_text().strip()}
     assert len(sessions(run)) == 4
-    assert sorted(path.name for path in (run / "logs").iterdir()) == ["version_0", "version_1"]  # a test opens none
+    assert [path.name for path in (run / "logs").iterdir()] == ["metrics.csv"]  # all of it, and a test adds nothing
 
 
 def test_curves_are_those_of_the_csv_file(run):
     first, _, _, resumed = sessions(run)
-    with open(run / "logs" / "version_0" / "metrics.csv", newline="") as file:
+    with open(run / "logs" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for key in ("train/loss", "val/nme", "lr-AdamW"):
-        assert first.series(key) == [(int(row["step"]), float(row[key])) for row in rows if row[key]]
+        assert [*first.series(key), *resumed.series(key)] == [(int(r["step"]), float(r[key])) for r in rows if r[key]]
     assert [step for step, _ in first.series("train/loss")] == [0, 1, 2, 3, 4, 5]
     assert [step for step, _ in resumed.series("train/loss")] == [6, 7, 8]
     assert first.summary["best/nme"] == min(value for _, value in first.series("val/nme"))
@@ -228,7 +229,25 @@ def here(tmp_path, monkeypatch) -> Path:
 def assert_complete(run: Path) -> None:
     assert {path.name for path in run.iterdir()} >= {"checkpoints", "config.yaml", "logs", "pictures"}
     assert (run / "checkpoints" / "best.ckpt").is_file()
-    assert "train/loss" in (run / "logs" / "version_0" / "metrics.csv").read_text()
+    assert "train/loss" in (run / "logs" / "metrics.csv").read_text()
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_not_logged_again(here, monkeypatch):
+    usual = LandmarkModule.training_step
+
+    def fault(self, *batch):
+        if self.trainer.global_step == 5:
+            raise ArithmeticError  # the last checkpoint is of step 3
+        return usual(self, *batch)
+
+    monkeypatch.setattr(LandmarkModule, "training_step", fault)
+    with pytest.raises(ArithmeticError):
+        main(["fit", *RECIPE, "--name", "a"])
+    monkeypatch.setattr(LandmarkModule, "training_step", usual)
+    main(["fit", *RECIPE, "--name", "a", "--ckpt_path", "last"])
+    first, resumed = sessions(here)
+    for key, steps in {"train/loss": [0, 1, 2, 3, 4, 5], "lr-AdamW": [0, 1, 2, 3, 4, 5], "val/nme": [2, 5]}.items():
+        assert [step for step, _ in [*first.series(key), *resumed.series(key)]] == steps
 
 
 def test_errors_while_logging_are_told_once(here, monkeypatch, caplog):

@@ -1,24 +1,57 @@
 """Writing files that others rely on: whole or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LEFTOVER = re.compile(r"\..*\.(\d+)\.part(\.\w+)?")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; what was written there is flushed and renamed to `path` at the end.
 
-    An error in between leaves an earlier file of that name as it was and removes the temporary one.
+    An error in between leaves an earlier file of that name as it was and removes the temporary one. A killed process
+    leaves it behind: see `remove_leftovers`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         temporary.replace(path)
+        _flush(path.parent)  # or a loss of power could undo the renaming
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine were writing below `folder` with `whole_file` when they were killed."""
+    for path in folder.rglob(".*.part*"):
+        name = LEFTOVER.fullmatch(path.name)
+        if name and not _is_another_process(int(name[1])):
+            path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_another_process(number: int) -> bool:
+    # In a container that is started again, processes have the same numbers again.
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True

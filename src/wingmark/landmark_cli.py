@@ -1,5 +1,6 @@
 """`wingmark fit | validate | test | predict`: LightningCLI with our module, our data and one folder per run."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -9,16 +10,22 @@ from typing import Any, Literal, NoReturn
 import pytorch_lightning as pl
 import yaml
 from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeFloat
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from wingmark.callbacks import Dashboard, PredictionWriter
+from wingmark.callbacks import ChosenRates, Continuation, Dashboard, FiniteSteps, LastCheckpoint, PredictionWriter
 from wingmark.callbacks.dashboard import best_checkpoint
+from wingmark.checkpoints import WholeCheckpoints, newest_whole
 from wingmark.data import LandmarkDataModule
-from wingmark.files import whole_file
+from wingmark.files import remove_leftovers, whole_file
+from wingmark.interruption import Signals
+from wingmark.loggers import CurveLogger
 from wingmark.model import LandmarkModule
+
+log = logging.getLogger(__name__)
 
 
 class LandmarkParser(LightningArgumentParser):
@@ -67,7 +74,7 @@ class SaveRunConfig(SaveConfigCallback):
             path.write_text(content)
         rules = {"protocol": pl_module.protocol.label, "schema": pl_module.schema.name}
         for logger in trainer.loggers:
-            if not isinstance(logger, CSVLogger):  # config.yaml already lies beside its file
+            if not isinstance(logger, CurveLogger):  # config.yaml already lies beside its file
                 logger.log_hyperparams({**yaml.safe_load(content), **rules})
 
 
@@ -77,24 +84,39 @@ class LandmarkCLI(LightningCLI):
     dashboards: Sequence[Logger] = ()  # what a test is shown on
 
     def __init__(self, args: list[str] | None = None) -> None:
-        super().__init__(
-            LandmarkModule,
-            LandmarkDataModule,
-            save_config_callback=SaveRunConfig,
-            parser_class=LandmarkParser,
-            parser_kwargs={"description": "Train, test and use facial landmark models. Every run lives in one folder."},
-            seed_everything_default=0,
-            trainer_defaults={"enable_model_summary": False},
-            args=args,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+        with Signals() as self.signals:
+            super().__init__(
+                LandmarkModule,
+                LandmarkDataModule,
+                save_config_callback=SaveRunConfig,
+                parser_class=LandmarkParser,
+                parser_kwargs={
+                    "description": "Train, test and use facial landmark models. Every run lives in one folder."
+                },
+                seed_everything_default=0,
+                trainer_defaults={"enable_model_summary": False},
+                args=args,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--name", type=str | None, help="folder of this run; default: the recipe's name and the time"
         )
         parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+        parser.add_argument(
+            "--checkpoint_minutes",
+            type=NonNegativeFloat,
+            default=10,
+            help="how often last.ckpt is written, beside the end of each epoch",
+        )
+        parser.add_argument(
+            "--on_nonfinite",
+            type=Literal["raise", "skip"],
+            default="raise",
+            help="what happens to a training step whose loss or gradient is not finite",
+        )
         parser.add_argument(
             "--run",
             type=str | None,
@@ -181,11 +203,16 @@ class LandmarkCLI(LightningCLI):
             if not throwaway:
                 callbacks.append(PredictionWriter(self.folder, self._about(config)))
         elif not throwaway:
+            if config.ckpt_path == "last":
+                config.ckpt_path = self._newest_checkpoint()
             self._refuse_existing_run(config.ckpt_path)
-            callbacks += [self._checkpoints(), Dashboard(self.folder)]
+            if rank_zero_only.rank == 0:
+                remove_leftovers(self.folder)
+            callbacks += [self._best_checkpoint(), Dashboard(self.folder), Continuation(), ChosenRates()]
+            callbacks.append(FiniteSteps(self.folder, config.on_nonfinite))
             if config.trainer.logger is not False:
                 callbacks.append(LearningRateMonitor("step"))
-                config.trainer.logger = [*self._loggers(config), self._csv_logger()]
+                config.trainer.logger = [*self._loggers(config), self._curve_logger()]
 
     def _chosen(self, config: Namespace) -> Namespace:
         """What repeats this run: its settings, without where it was resumed from."""
@@ -204,14 +231,24 @@ class LandmarkCLI(LightningCLI):
         """The config as plain values."""
         return yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
 
-    def _checkpoints(self) -> ModelCheckpoint:
-        return ModelCheckpoint(
+    def _best_checkpoint(self) -> ModelCheckpoint:
+        best = ModelCheckpoint(
             self.folder / "checkpoints",
             filename="best",
             monitor="val/nme",
-            save_last=True,
             enable_version_counter=False,
+            save_on_train_epoch_end=False,  # right after validation, where going on is exact
         )
+        best.last_model_path = str(self.folder / "checkpoints" / "last.ckpt")  # W&B keeps it too
+        return best
+
+    def _newest_checkpoint(self) -> str | None:
+        path = newest_whole(self.folder / "checkpoints")
+        if path is None:
+            log.warning("%s holds no checkpoint to go on from: training starts at the beginning", self.folder)
+        else:
+            log.info("going on from %s", path)
+        return path and str(path)
 
     def _default_name(self, config: Namespace) -> str:
         recipe = Path(str(config.config[0])).stem if config.get("config") else "run"
@@ -230,7 +267,7 @@ class LandmarkCLI(LightningCLI):
         if checkpoints.exists() and not resuming:
             raise ValueError(
                 f"{self.folder} already holds a run; choose another --name, resume it with "
-                f"--ckpt_path {self.folder}/checkpoints/last.ckpt, or delete the folder"
+                "--ckpt_path last, or delete the folder"
             )
 
     def _loggers(self, config: Namespace) -> list[Namespace]:
@@ -247,13 +284,16 @@ class LandmarkCLI(LightningCLI):
                 own.id_file = str(self.folder / "wandb_id.txt")
         return loggers
 
-    def _csv_logger(self) -> dict[str, Any]:
+    def _curve_logger(self) -> dict[str, Any]:
         """Curves always go to `logs/` in the run folder too."""
-        return {
-            "class_path": "pytorch_lightning.loggers.CSVLogger",
-            "init_args": {"save_dir": str(self.folder), "name": "logs"},
-        }
+        return {"class_path": "wingmark.loggers.CurveLogger", "init_args": {"folder": str(self.folder / "logs")}}
 
     def after_instantiate_classes(self) -> None:
+        # Ours wait for the end of a step, on all processes; Lightning's would take their place.
+        self.trainer._signal_connector.register_signal_handlers = lambda: None
+        self.trainer.strategy.checkpoint_io = WholeCheckpoints()
+        config = self.config[self.subcommand]
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            self.trainer.callbacks.insert(0, LastCheckpoint(self.folder, config.checkpoint_minutes, self.signals))
         # What `run.load` needs to build this model again, as plain values.
         self.model.config = self._plain(self.config[self.subcommand])["model"]

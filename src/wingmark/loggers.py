@@ -1,5 +1,6 @@
-"""Dashboards that cannot stop training."""
+"""Curves as a table that resuming goes on with, and dashboards that cannot stop training."""
 
+import csv
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,61 @@ def forgiving(logger: Logger) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+class CurveLogger(Logger):
+    """Curves as one table, `metrics.csv`, with a row for each call of `log_metrics`.
+
+    Lightning's CSVLogger begins another file when training is resumed, in which rows of the first one come again.
+    """
+
+    name, version = "curves", None
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.columns: list[str] = []
+        self.rows = 0
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {**metrics, "step": step}
+        if not row.keys() <= {*self.columns}:
+            earlier = self._read()
+            self.columns = sorted({*self.columns, *row})
+            self._write(earlier)
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(row)
+        self.rows += 1
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        """They lie in config.yaml beside the table."""
+
+    @rank_zero_only
+    def cut(self, rows: int) -> int:
+        """Keep the first rows of an earlier table; how many others there were, which come again."""
+        if not self.path.is_file():
+            return 0  # going on in another folder than that of the checkpoint
+        earlier = self._read()
+        self._write(earlier[:rows])
+        self.rows = len(earlier[:rows])
+        return len(earlier) - self.rows
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with open(self.path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            self.columns = list(reader.fieldnames or ())
+        return rows
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        with whole_file(self.path) as path, open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 class SafeWandbLogger(WandbLogger):
@@ -81,6 +137,7 @@ class SafeWandbLogger(WandbLogger):
             settings={"init_timeout": init_timeout, "finish_timeout": finish_timeout},
         )
         self.gave_up = False
+        self.repeated = 0  # calls that W&B had from the same steps before training was killed and resumed
         self.modes = ("offline", "disabled") if offline else (None, "offline", "disabled")
         self.id_file = None if id_file is None else Path(id_file)
 
@@ -130,6 +187,9 @@ class SafeWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.repeated:
+            self.repeated -= 1
+            return
         with forgiving(self):
             super().log_metrics(metrics, step)
 

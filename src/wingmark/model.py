@@ -127,10 +127,14 @@ class LandmarkModule(LandmarkFinder):
         landmarks_crop, score = self.codec.decode(self.network_outputs(image)[-1], image.shape[-1])
         return Found(landmarks_crop, score, None if self.calibration is None else self.calibration(score))
 
+    def losses(self, batch: Batch) -> list[torch.Tensor]:
+        """The loss of each of the S outputs of the network; their mean is minimized."""
+        size = batch.image.shape[-1]
+        return self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
+
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         self.calibration = None  # the weights are about to change
-        size = batch.image.shape[-1]
-        losses = self.objective(self.network_outputs(batch.image), batch.landmarks_crop, batch.valid, size)
+        losses = self.losses(batch)
         loss = torch.stack(losses).mean()
         # Logging a value costs a millisecond or two, also where Lightning writes nothing.
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
@@ -150,14 +154,22 @@ class LandmarkModule(LandmarkFinder):
 
     def on_validation_batch_end(self, outputs: Prediction, batch: Batch, batch_index: int) -> None:
         if self._calibrates:
-            error_image = torch.linalg.vector_norm(outputs.landmarks_image - batch.landmarks_image, dim=2)
-            error_crop = error_image / pixel_sides(batch.crop_to_image)[:, None]
-            self.scored_errors.update(batch.index, outputs.score, error_crop, batch.valid)
+            self.note_errors(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
         if self._calibrates:
-            self.calibration = Calibration.fit(*self.scored_errors.compute())
-            self.scored_errors.reset()
+            self.calibrate()
+
+    def note_errors(self, found: Prediction, batch: Batch) -> None:
+        """Keep the scores and errors of faces, in pixels of the crop, for `calibrate`."""
+        error_image = torch.linalg.vector_norm(found.landmarks_image - batch.landmarks_image, dim=2)
+        error_crop = error_image / pixel_sides(batch.crop_to_image)[:, None]
+        self.scored_errors.update(batch.index, found.score, error_crop, batch.valid)
+
+    def calibrate(self) -> None:
+        """Learn from the errors noted what error each score stands for."""
+        self.calibration = Calibration.fit(*self.scored_errors.compute())
+        self.scored_errors.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

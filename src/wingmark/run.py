@@ -10,58 +10,77 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from wingmark import training
+from wingmark.callbacks.finite_steps import Part, loss_and_gradient
 from wingmark.cascade import Cascade
 from wingmark.data import LandmarkDataModule
+from wingmark.foreign import read_checkpoint, read_yaml
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
+from wingmark.trust import build_arguments
+from wingmark.types import Batch
 
 
 def load(path: str | Path) -> LandmarkModule | Cascade:
     """The trained model of a run folder (its best checkpoint) or of a single `.ckpt`, on the CPU, in eval mode.
 
-    Needs neither the data nor the run's config: the checkpoint holds both by value. Raises FileNotFoundError where
-    there is no checkpoint, ValueError where it is not one of ours or of a newer format.
+    Needs neither the data nor the run's config: the checkpoint holds both by value. The file may come from anybody:
+    nothing in it is run, and of the classes that it names only those are built that `wingmark.trust` lets pass.
+
+    Raises FileNotFoundError where there is no checkpoint, ValueError where it is not one of ours, of a newer format, or
+    names other classes.
     """
     path = Path(path)
     file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; give a run folder or a .ckpt file written by `wingmark fit`")
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no checkpoint can fail in any way
-        # torch's own words advise to run what is in it.
-        raise ValueError(f"{file} is damaged or no checkpoint of `wingmark fit` ({type(error).__name__})") from error
-    about = checkpoint.get("wingmark") if isinstance(checkpoint, dict) else None
-    if about is None or about["model"] is None:
+    checkpoint = read_checkpoint(file)
+    about = checkpoint.get("wingmark")
+    if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
         raise ValueError(f"{file} does not say how its model was built; only `wingmark fit` writes that down")
-    if about["format"] > CHECKPOINT_FORMAT:
+    if about.get("format") not in range(1, CHECKPOINT_FORMAT + 1):
         raise ValueError(
-            f"{file} has format {about['format']}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
+            f"{file} has format {about.get('format')!r:.20}, this wingmark reads up to {CHECKPOINT_FORMAT}; update it"
         )
-    model = build_model(about)
-    model.load_state_dict(checkpoint["state_dict"])
+    try:
+        model = build_model(about)
+        load_weights(model, checkpoint["state_dict"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     return model.eval()
 
 
+def repeat_step(path: str | Path) -> list[tuple[float, float]]:
+    """The loss and the largest gradient of each batch that training kept in `nonfinite/`, computed again on the CPU.
+
+    For looking into a step that was not finite, `torch.load(path, weights_only=True)` has its `ids` and `batches`.
+    """
+    step, model = read_checkpoint(path), load(path).train()
+    parts = zip(step["batches"], step["random"], strict=True)
+    return [loss_and_gradient(model, Part(Batch(**batch), random), step["precision"]) for batch, random in parts]
+
+
 def build_model(about: dict[str, Any]) -> LandmarkModule | Cascade:
-    """The model that the `wingmark` block of a checkpoint tells about, without its weights."""
-    stages = about["model"]
-    if "first" in stages:
-        return Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
-    return _module(about)
+    """The model that the `wingmark` block of a checkpoint tells about, without its weights.
+
+    Raises ValueError where it tells of none, or of classes that `wingmark.trust` does not let pass.
+    """
+    try:
+        stages = about["model"]
+        if "first" in stages:
+            return Cascade(_module(stages["first"]), _module(stages["second"]), stages["context"])
+        return _module(about)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever settings that nobody checked make a class do
+        reason = " ".join(str(error).split())
+        raise ValueError(f"no model can be built as it says ({type(error).__name__}: {reason:.200})") from error
 
 
 def _module(about: dict[str, Any]) -> LandmarkModule:
-    parser = ArgumentParser(exit_on_error=False)
     linked = {"schema", "protocol", "crop_size"}
-    parser.add_class_arguments(LandmarkModule, "model", skip=linked)
     config = {key: value for key, value in about["model"].items() if key not in linked}
     config["network"] = _without_pretraining(config["network"])
-    parsed = parser.parse_object({"model": config})
-    parts = parser.instantiate_classes(parsed, instantiate_groups=False).model
     model = LandmarkModule(
-        **vars(parts),
+        **build_arguments(LandmarkModule, config, "model"),
         schema=LandmarkSchema.from_dict(about["schema"]),
         protocol=Protocol.from_dict(about["protocol"]),
         crop_size=about["crop_size"],
@@ -71,20 +90,32 @@ def _module(about: dict[str, Any]) -> LandmarkModule:
     return model
 
 
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put weights into a model. ValueError for those of another one, also of another type."""
+    for name, own in model.state_dict().items():
+        if name in weights and weights[name].dtype != own.dtype:
+            raise ValueError(f"the weights {name} are {weights[name].dtype}, those of this model {own.dtype}")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
 def load_data(run: str | Path) -> LandmarkDataModule:
     """The faces of a run, as its config.yaml says: `load_data(run).dataset("test")` are its test samples.
 
-    Relative paths in the config count from the current folder, as for `wingmark test --run`.
+    Relative paths in the config count from the current folder, as for `wingmark test --run`. Both trust the config.yaml
+    of a run like a recipe: it may name any class. Of a run that somebody else made, read that file first.
     """
     return build_data(settings_of(run))
 
 
 def settings_of(run: str | Path) -> dict[str, Any]:
-    """What config.yaml of a run says."""
+    """What config.yaml of a run says; nothing of it is built."""
     path = Path(run) / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the folder of a run made by `wingmark fit`")
-    return yaml.safe_load(path.read_text())
+    return read_yaml(path)
 
 
 def build_data(settings: dict[str, Any]) -> LandmarkDataModule:
@@ -109,7 +140,7 @@ def resolve(arguments: list[str]) -> dict[str, Any]:
 
 def _without_pretraining(config: dict) -> dict:
     """The config of a network without starting weights, which the checkpoint replaces and which may be out of reach."""
-    start = {"pretrained": False, "weights": None}
+    start = {"pretrained": False, "weights": None, "checkpoint_path": None}
     return {
         key: _without_pretraining(value) if isinstance(value, dict) else start.get(key, value)
         for key, value in config.items()

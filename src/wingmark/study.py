@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from wingmark.files import whole_file
+from wingmark.foreign import read_yaml
 from wingmark.run import resolve
 
 # A hyphen separates the names in the name of a run.
 NAME = re.compile(r"[A-Za-z0-9_.]+")
-# Where a run lies and what it is called are no settings of its training.
-PLACE = ("name", "runs")
+# Where a run lies, what it is called and how often it is saved are no settings of its training.
+PLACE = ("name", "runs", "checkpoint_minutes")
 EXAMPLE = "configs/studies/two_losses.yaml"
 SWEEP = """\
 # The runs of {file} as a W&B sweep, made by --sweep.
@@ -83,7 +84,7 @@ class Run:
         way_out = f"delete {self.folder}, or give the study's file another name"
         if not config.is_file():
             raise FileNotFoundError(f"{config} does not exist, so nobody knows what made this run; {way_out}")
-        made = _flat(yaml.safe_load(config.read_text()))
+        made = _flat(read_yaml(config))
         for key in {**made, **wanted}:
             if key not in PLACE and made.get(key) != wanted.get(key):
                 raise ValueError(

@@ -6,10 +6,10 @@ import sys
 import warnings
 from pathlib import Path
 
-import yaml
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from wingmark.foreign import read_yaml
+from wingmark.interruption import Interrupted, requeue
 from wingmark.landmark_cli import LandmarkCLI
 
 
@@ -20,9 +20,13 @@ def run(args: list[str]) -> LandmarkCLI:
     quiet_libraries()
     try:
         return LandmarkCLI(of_run(args))
-    except SIGTERMException:
-        # Lightning ends with status 0 on it, and whatever comes after in a script would take half a training for one.
-        sys.exit(128 + signal.SIGTERM)
+    except Interrupted as interruption:
+        if rank_zero_only.rank:
+            sys.exit(0)  # with another status Lightning kills the first process, which may still be closing its loggers
+        print(interruption, file=sys.stderr)
+        if interruption.number == signal.SIGUSR1:
+            requeue()
+        sys.exit(interruption.status)
 
 
 def of_run(args: list[str]) -> list[str]:
@@ -35,14 +39,12 @@ def of_run(args: list[str]) -> list[str]:
         raise ValueError("--run needs the folder of a run, for example --run runs/demo")
     run = Path(args[position + 1])
     if args[0] == "fit":
-        raise ValueError(
-            f"--run is for finished runs; resume with --ckpt_path {run}/checkpoints/last.ckpt --name {run.name}"
-        )
+        raise ValueError(f"--run is for finished runs; resume with --ckpt_path last --name {run.name}")
     config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
     for path in (config, weights):
         if not path.is_file():
             raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
-    if "first" in yaml.safe_load(config.read_text())["model"]:
+    if "first" in read_yaml(config)["model"]:
         raise ValueError(
             f"--run {run} is a cascade, which `wingmark cascade` has tested; other scores of what it found give "
             f"wingmark evaluate --predictions {run}/predictions.npz, other boxes wingmark robustness {run}"
@@ -64,6 +66,7 @@ NOISE = (
     r"(?s)\s*By default only one JsonargparseDeprecationWarning",
     "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
     "You're using the WeightAveraging callback, but loading",  # the averaged weights are what is tested
+    "(?s).*your dataloader is not resumable",  # FaceSampler goes on in the middle of an epoch
     ".*number of training batches .* is smaller than the logging interval",
 )
 

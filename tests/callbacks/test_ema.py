@@ -1,4 +1,4 @@
-"""Lightning's average of the weights in a run of ours: what is validated, kept, resumed, tested and loaded."""
+"""The average of the weights: what is validated, kept, resumed, tested, loaded and exported."""
 
 from pathlib import Path
 
@@ -8,8 +8,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 import wingmark.run
+from wingmark.callbacks import MovingAverage
 from wingmark.cli import main
+from wingmark.export import load_safetensors
 from wingmark.landmark_cli import LandmarkCLI
+from wingmark.model import LandmarkModule
 
 ROOT = Path(__file__).parents[2]
 DECAY = 0.7  # forgets within the few steps of these runs
@@ -21,6 +24,11 @@ class OwnAverage(Callback):
     def __init__(self) -> None:
         self.average: dict[str, torch.Tensor] = {}
         self.epochs: list[dict[str, torch.Tensor]] = []
+        self.validated: list[dict[str, torch.Tensor]] = []  # what the model holds in a validation batch
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_) -> None:
+        if not trainer.sanity_checking:
+            self.validated.append({key: value.clone() for key, value in pl_module.state_dict().items()})
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_) -> None:
         # Counters of batches are whole numbers and not averaged.
@@ -92,6 +100,83 @@ def test_the_average_is_validated(trained):
     states = load(run, "best.ckpt")["callbacks"]
     (keeper,) = (state for name, state in states.items() if name.startswith("ModelCheckpoint"))
     assert np.mean(nme) == pytest.approx(keeper["best_model_score"].item(), rel=1e-5)
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_what_is_validated_is_kept_loaded_and_exported_to_the_bit(trained):
+    run, own = trained
+    best = load(run, "best.ckpt")
+    weights = own.validated[best["epoch"]]
+    assert_same(best["state_dict"], weights)
+    assert_same(wingmark.run.load(run).state_dict(), weights)
+    main(["export", str(run), "--format", "safetensors", "--output", str(run / "one.safetensors")])
+    assert_same(load_safetensors(run / "one.safetensors").state_dict(), weights)
+    last = load(run, "last.ckpt")
+    assert_same(last["state_dict"], own.validated[-1])  # no step came after the last validation
+    assert_same(wingmark.run.load(run / "checkpoints" / "last.ckpt").state_dict(), own.validated[-1])
+
+
+KEEPER = "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint"
+
+
+def test_weights_alone_are_not_kept(tmp_path):
+    with pytest.raises(ValueError, match="save_weights_only would store the weights of the last step"):
+        fit(f"--runs={tmp_path}", "--name=a", KEEPER, "--trainer.callbacks.save_weights_only=true")
+
+
+@pytest.mark.parametrize("within", [pytest.param("training_step", marks=pytest.mark.long), "validation_step"])
+def test_an_error_does_not_mix_up_weights_and_average(tmp_path, monkeypatch, within):
+    usual, states = getattr(LandmarkModule, within), {}
+
+    def failing(self: LandmarkModule, *batch) -> torch.Tensor:
+        if self.trainer.global_step == 3 and not self.trainer.sanity_checking:
+            (average,) = (part for part in self.trainer.callbacks if isinstance(part, MovingAverage))
+            pair = [self, average._average_model.module]
+            states["weights"], states["average"] = pair if within == "training_step" else pair[::-1]
+            states.update({key: {k: v.clone() for k, v in part.state_dict().items()} for key, part in states.items()})
+            raise RuntimeError("no more")
+        return usual(self, *batch)
+
+    monkeypatch.setattr(LandmarkModule, within, failing)
+    folder = f"--trainer.callbacks.dirpath={tmp_path}/kept"
+    with pytest.raises(RuntimeError, match="no more"):
+        fit(f"--runs={tmp_path}", "--name=a", KEEPER, folder, "--trainer.callbacks.save_on_exception=true")
+    kept = max((tmp_path / "kept").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    checkpoint = torch.load(kept, weights_only=True)
+    assert checkpoint["global_step"] == 3
+    assert_same(checkpoint["state_dict"], states["average"])
+    assert_same(checkpoint["current_model_state"], states["weights"])
+
+
+def test_no_checkpoint_within_a_validation(tmp_path, monkeypatch):
+    usual = LandmarkModule.validation_step
+
+    def saving(self: LandmarkModule, *batch) -> torch.Tensor:
+        if not self.trainer.sanity_checking:
+            self.trainer.save_checkpoint(tmp_path / "x.ckpt")
+        return usual(self, *batch)
+
+    monkeypatch.setattr(LandmarkModule, "validation_step", saving)
+    with pytest.raises(ValueError, match="no checkpoint can be written within a validation"):
+        fit(f"--runs={tmp_path}", "--name=a")
+
+
+def test_an_average_that_keeps_less_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"take wingmark\.callbacks\.MovingAverage"):
+        LandmarkCLI(
+            ["fit", f"--config={ROOT}/tests/tiny.yaml", f"--runs={tmp_path}", "--name=a"]
+            + ["--trainer.callbacks=pytorch_lightning.callbacks.EMAWeightAveraging"]
+        )
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 99.9])
+def test_a_decay_that_is_none_is_refused(decay):
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        MovingAverage(decay)
 
 
 def test_the_average_is_tested(trained):

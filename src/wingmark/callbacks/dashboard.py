@@ -57,7 +57,7 @@ def show_pictures(loggers: Sequence[Logger], pictures: dict[str, Path]) -> None:
             for name, path in pictures.items():
                 if isinstance(logger, WandbLogger):
                     logger.log_image(name, [str(path)])
-                elif hasattr(logger.experiment, "add_image"):
+                elif hasattr(getattr(logger, "experiment", None), "add_image"):
                     logger.experiment.add_image(name, cv2.imread(str(path))[..., ::-1], dataformats="HWC")
 
 

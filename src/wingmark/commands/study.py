@@ -59,7 +59,7 @@ def _complete(run: Run, title: str) -> None:
         print(f"{title}: done before", flush=True)
         return
     if state == "interrupted":
-        _call(f"{title}: fit, going on", [*run.fit_arguments, "--ckpt_path", str(run.last_checkpoint)])
+        _call(f"{title}: fit, going on", [*run.fit_arguments, "--ckpt_path", "last"])
     elif state == "not started":
         if run.last_checkpoint.parent.exists():
             run.last_checkpoint.parent.rmdir()  # stopped before there was anything to go on from

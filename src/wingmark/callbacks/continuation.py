@@ -1,0 +1,61 @@
+"""What Lightning leaves out of a checkpoint, and resuming exactly needs."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+
+from wingmark.loggers import CurveLogger, SafeWandbLogger
+
+
+class Continuation(Callback):
+    """Keeps the states of all random numbers, and how many rows the curves have.
+
+    Every process starts from the same seed and draws as often, so the states of the first one are those of all.
+    """
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        rows = sum(logger.rows for logger in _of(trainer, CurveLogger))
+        checkpoint["continuation"] = {"random": _random_states(), "rows": rows}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.loaded = checkpoint.get("continuation", {})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.loaded:
+            _set_random_states(self.loaded["random"])
+        # Also without a checkpoint: a training may have been killed before its first one.
+        repeated = sum(logger.cut(self.loaded.get("rows", 0)) or 0 for logger in _of(trainer, CurveLogger))
+        for logger in _of(trainer, SafeWandbLogger):
+            logger.repeated = repeated
+
+
+def _of(trainer: Trainer, kind: type[Logger]) -> list[Any]:
+    return [logger for logger in trainer.loggers if isinstance(logger, kind)]
+
+
+def _random_states() -> dict[str, Any]:
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002, of the generator that libraries share
+    key = numpy_state["state"]["key"].tolist()  # arrays are not loaded from checkpoints
+    states = {
+        "python": random.getstate(),
+        "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": key}},
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,55 @@
+"""The average of the weights over training: what is validated, kept, tested and exported."""
+
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+
+class MovingAverage(EMAWeightAveraging):
+    """An exponential moving average: after each step it moves a share of 1 - decay of the way to the weights.
+
+    Lightning's, without what goes wrong there: the average lies on the device of the weights, checkpoints of an error
+    in the middle of a validation do not mix up the two, and `save_weights_only`, which stores the weights as if they
+    were the average, is refused.
+
+    Raises ValueError for a decay outside of (0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"MovingAverage: decay must lie between 0 and 1, got {decay}")
+        super().__init__(decay=decay)
+        self.swapped = False  # while validating the model holds the average, and the average the weights
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for keeper in trainer.checkpoint_callbacks:
+            if stage == "fit" and isinstance(keeper, ModelCheckpoint) and keeper.save_weights_only:
+                raise ValueError(
+                    "a ModelCheckpoint with save_weights_only would store the weights of the last step, not their "
+                    "MovingAverage; set it to false: `state_dict` of a checkpoint then is the average"
+                )
+        self._device = trainer.strategy.root_device  # the model moves there only after this
+        super().setup(trainer, pl_module, stage)
+
+    def leave_out(self, step: int) -> None:
+        """Do not move after the step of this number, counted from 0."""
+        self._latest_update_step = step + 1
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        self.swapped = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        self.swapped = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Callbacks that save come after all others.
+        if self.swapped:
+            self.on_validation_epoch_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.swapped:
+            raise ValueError("no checkpoint can be written within a validation: weights and average are swapped")
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)

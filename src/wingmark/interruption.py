@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM: training ends between two steps, everything else at once."""
+
+import os
+import signal
+import subprocess
+from types import FrameType, TracebackType
+
+
+class Interrupted(BaseException):
+    """A signal ended the command; `number` is that of the signal, the message may say how to go on."""
+
+    def __init__(self, number: int, message: str | None = None) -> None:
+        super().__init__(message or f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells and schedulers expect."""
+        return 128 + self.number
+
+
+class Signals:
+    """Within it, a signal raises `Interrupted` at once, or, while `waiting`, is kept in `received`.
+
+    A handler that saves or talks to other processes, as Lightning's do, meets them in another step, and hangs. In a job
+    of SLURM it catches SIGUSR1 too, which announces the end of the job's time.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = False
+        self.received = 0
+        self._earlier: dict[int, object] = {}
+
+    def __enter__(self) -> "Signals":
+        numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+        self._earlier = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.waiting:
+            raise Interrupted(number)
+        self.received = number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends the process
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+    if subprocess.run(["scontrol", "requeue", job]).returncode:
+        raise OSError(f"`scontrol requeue {job}` failed; submit the job again, it goes on where it stopped")
+    print(f"job {job} starts again")
