@@ -80,7 +80,7 @@ def test_yunet_needs_its_file(tmp_path):
 
 def test_dlib_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'wingmark\[dlib\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[dlib\]'"):
         Dlib()
 
 

@@ -96,6 +96,12 @@ def test_missing_and_damaged_files(tmp_path):
 WRITERS = {".onnx": export.write_onnx, ".pt2": export.write_torch_export}
 
 
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """Files of torch.export are opened: these tests wrote them."""
+    monkeypatch.setenv("WINGMARK_TRUST", "torch.export")
+
+
 @pytest.mark.parametrize(
     ("suffix", "kind", "crop"),
     [(".onnx", "crops", "square"), (".onnx", "boxes", "stretched"), (".pt2", "boxes", "square")],

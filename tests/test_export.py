@@ -33,6 +33,12 @@ CALIBRATION = Calibration((0.0, 0.5, 1.0), (6.0, 2.0, 1.0))
 WRITERS = {".onnx": export.write_onnx, ".pt2": export.write_torch_export}
 
 
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """Files of torch.export are opened: these tests wrote them."""
+    monkeypatch.setenv("WINGMARK_TRUST", "torch.export")
+
+
 def heatmaps(backbone="test_resnet", levels=(1, 2, 3), protocol=RULE, coord_conv=False, **codec) -> LandmarkModule:
     head = partial(HeatmapHead, channels=16)
     network = partial(FeatureNetwork, backbone, head, levels, coord_conv=coord_conv)
@@ -155,8 +161,8 @@ def test_swin_too(tmp_path):
     check_file(tmp_path / "a.onnx", graph, crops(3, 224))
 
 
-# Inside, over the border, outside of the image; upright and lying.
-BOXES = torch.tensor([[30.2, 20.9, 90.4, 101.1], [-20.5, -30, 40, 20.25], [200, 200, 240, 260]])
+# Inside, over a border, over the opposite one; upright and lying.
+BOXES = torch.tensor([[30.2, 20.9, 90.4, 101.1], [-20.5, -30, 40, 20.25], [100, 60, 140, 120]])
 
 
 @pytest.mark.parametrize("crop", ["square", "outwards", "stretched"])
@@ -198,9 +204,12 @@ def test_float32_is_enough_for_large_photos():
 
 def test_boxes_that_are_none_give_no_landmarks():
     graph = BoxGraph(lively(heatmaps()))
-    boxes = torch.tensor([[10.0, 10, 50, 50], [50, 10, 10, 50], [10, 10, torch.nan, 50], [10, 10, 10, 50]])
-    landmarks = graph(crops(4, 100), boxes)["landmarks"]
-    assert landmarks[0].isfinite().all() and landmarks[1:].isnan().all()
+    sound = [[10.0, 10, 50, 50], [99, 10, 119, 30]]  # the margin around the second one reaches into the image
+    none = [[50, 10, 10, 50], [10, 10, torch.nan, 50], [10, 10, 10, 50]]
+    outside = [[120, 10, 140, 30], [10, 120, 30, 140], [-40, 10, -20, 30], [10, -40, 30, -20]]
+    boxes = torch.tensor([*sound, *none, *outside])
+    landmarks = graph(crops(9, 100), boxes)["landmarks"]
+    assert landmarks[:2].isfinite().all() and landmarks[2:].isnan().all()
 
 
 @pytest.mark.long
@@ -344,6 +353,14 @@ class TestFiles:
         for suffix in (".safetensors", ".pt2", ".onnx"):
             with pytest.raises(ValueError, match=f"a{suffix} is a model of something else"):
                 export.load(tmp_path / f"a{suffix}")
+
+    def test_files_of_torch_export_are_opened_where_they_are_trusted(self, tmp_path, monkeypatch):
+        graph = CropGraph(whole("wing_cnn6", channels=[8, 8, 8, 8, 8], hidden=16))
+        WRITERS[".pt2"](tmp_path / "a.pt2", graph, about(graph))
+        monkeypatch.delenv("WINGMARK_TRUST")
+        monkeypatch.setattr(torch.export, "load", None)
+        with pytest.raises(ValueError, match=r"a\.pt2 could run code when it is opened.*WINGMARK_TRUST=torch\.export"):
+            export.load(tmp_path / "a.pt2")
 
     def test_models_too_large_for_onnx_are_refused(self, tmp_path):
         graph = CropGraph(build("wing_cnn6"))

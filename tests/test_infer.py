@@ -196,18 +196,38 @@ def test_flip_is_the_mean_of_both_sides():
     np.testing.assert_allclose(found.score, (SIZE - 1) / 200, atol=0.01)
 
 
-def test_photos_are_reduced_before_large_crops_are_cut(tmp_path):
-    face = Box(800, 700, 900, 900)
+def test_the_same_photo_gives_the_same_landmarks_however_it_comes(tmp_path):
+    face = Box(800, 700, 900, 900)  # four pixels of the photo make one of the crop
     image, landmarks = draw([face], 1600, 1400)
     Image.fromarray(image).save(tmp_path / "a.jpg", quality=95)
-    for picture in (image, tmp_path / "a.jpg"):
-        found = Landmarker(Dots())(picture, [face])
-        np.testing.assert_allclose(found.landmarks_image, landmarks, rtol=0, atol=0.4)
+    from_path = Landmarker(Dots())(tmp_path / "a.jpg", [face])
+    np.testing.assert_allclose(from_path.landmarks_image, landmarks, rtol=0, atol=0.4)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        for picture in (opened, np.asarray(opened.convert("RGB"))):
+            again = Landmarker(Dots())(picture, [face])
+            np.testing.assert_array_equal(again.landmarks_image, from_path.landmarks_image)
+
+
+def test_the_last_bits_of_the_first_look_do_not_move_the_second():
+    image, _ = draw(FACES)
+
+    class Trembling(Dots):
+        def __call__(self, crops: np.ndarray) -> Answer:
+            answer = super().__call__(crops)
+            return answer if len(self.seen) > 1 else answer._replace(landmarks_crop=answer.landmarks_crop + 1e-5)
+
+    one, other = (Landmarker(dots("tight"), refine=True)(image, FACES) for dots in (Dots, Trembling))
+    np.testing.assert_array_equal(one.landmarks_image, other.landmarks_image)
+
+
+def test_a_batch_holds_a_face():
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
+        Landmarker(Dots(), batch_size=0)
 
 
 BAD = {
-    "no rows": ({"boxes": [[1, 2, 3]]}, "a box is a `Box` or the row x_min, y_min, x_max, y_max"),
-    "one row": ({"boxes": np.array([1.0, 2, 3, 4])}, "a box is a `Box` or the row"),
+    "no rows": ({"boxes": [[1, 2, 3]]}, "boxes are a list of `Box`, or of rows x_min.*; one of them is .1, 2, 3"),
+    "one row": ({"boxes": np.array([1.0, 2, 3, 4])}, "one of them is 1.0"),
     "no area": ({"boxes": [[5, 5, 5, 9]]}, "a face box needs finite numbers and positive sides"),
     "outside": ({"boxes": [[500, 500, 600, 600]]}, r"lies outside the image of 400x300 px; give boxes in its pixels"),
     "endless": ({"boxes": [[0, 0, 1e300, 1e300]]}, "is no box of a face; give boxes in pixels"),

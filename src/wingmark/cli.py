@@ -25,6 +25,7 @@ OTHERS = {
     "inspect": "see what is in a data set and what is wrong with its labels: --data.source FILE",
     "balance": "see what repeating faces of rare poses does: --config RECIPE, and any setting of fit",
     "cascade": "join two stages into one model and test it",
+    "calibrate": "learn what error the scores of an earlier heatmap run stand for",
     "robustness": "how the scores of a run depend on the face box",
     "study": "a grid of settings and seeds as runs, and their comparison",
 }
@@ -70,7 +71,7 @@ def _sentence(error: Exception) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reasons = [line.removeprefix("  - ") for line in lines if line.startswith("  - ") and "NoneType" not in line]
-    return reasons[0] if reasons else lines[-1]
+    return reasons[0] if reasons else lines[-1].strip()
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -53,7 +53,7 @@ class YuNet:
 
 
 class Dlib:
-    """dlib's detector of frontal faces, which comes with the package: `pip install 'wingmark[dlib]'`.
+    """dlib's detector of frontal faces, which comes with the package: `pip install -e '.[dlib]'`.
 
     upsample: how often the image is doubled first; without, faces below 80 pixels are missed.
     """
@@ -62,7 +62,7 @@ class Dlib:
         try:
             from dlib import get_frontal_face_detector
         except ImportError as error:
-            raise ImportError("the detector Dlib needs dlib: pip install 'wingmark[dlib]'") from error
+            raise ImportError("the detector Dlib needs dlib: pip install -e '.[dlib]'") from error
         self.upsample, self._detect = upsample, get_frontal_face_detector()
         self._lock = Lock()  # two threads in it end the program
 

@@ -20,8 +20,6 @@ from wingmark.geometry import (
     eye_level_boxes,
     invert,
     pixel_sides,
-    reduction,
-    shrink,
     tight_box,
     warp,
 )
@@ -36,7 +34,8 @@ class Faces:
     """What was found on one image, for F faces, in its pixels: counted from 0, the pixel center at the integer.
 
     score: the highest value of each heatmap, None where the codec has none.
-    expected_error: how far off each landmark is expected to be, None where the model was not calibrated.
+    expected_error: how far off each landmark is expected to be, None where the model was not calibrated. Learned on
+        faces cut out by the boxes of training and looked at once: other boxes, `flip` and 8 bits are not reckoned with.
     boxes, crop_to_image: the face boxes, and the maps from pixels of the crops made of them to pixels of the image.
     """
 
@@ -66,6 +65,9 @@ class Landmarker:
     are trained on `tight` boxes, from the brows to the chin and from ear to ear: detectors draw other ones, so give a
     detector and `refine`, which cuts a second crop by the landmarks of the first.
 
+    Images are decoded in full. `wingmark test` decodes large JPEG files at half their size or less, where that is
+    enough for the crop: its pixels differ a little, and so do its landmarks.
+
     Args:
         detector: finds the boxes where none are given; without it the whole image is the box.
         flip: also look at the mirrored crop, and take the mean.
@@ -82,6 +84,8 @@ class Landmarker:
         refine: bool = False,
         batch_size: int = 16,
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         self.engine, self.detector, self.flip, self.refine, self.batch_size = engine, detector, flip, refine, batch_size
         self.schema, self.protocol, self.crop_size = engine.schema, engine.protocol, engine.crop_size
         if refine and self.protocol.box not in ("tight", "refined"):
@@ -103,7 +107,8 @@ class Landmarker:
     ) -> "Landmarker":
         """From a run folder, a `.ckpt` or a file of `wingmark export`; see `engines.load_engine` for the errors.
 
-        device and precision: of the network, `cpu` or `cuda`, `32` or `bf16`.
+        device and precision: of the network, `cpu` or `cuda`, `32` or `bf16`, which moves landmarks by some tenths of a
+        pixel, and one between two peaks of a heatmap by more.
         """
         engine = load_engine(Path(path), device, precision)
         return cls(engine, detector=detector, flip=flip, refine=refine, batch_size=batch_size)
@@ -113,12 +118,12 @@ class Landmarker:
     ) -> Faces | list[Faces]:
         """The faces of an image, or of each image of a list.
 
-        images: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
+        images: paths, PIL images, or arrays (H, W, 3) uint8 RGB; an array (N, H, W, 3) is a list.
         boxes: of an image, as `Box` or as rows x_min, y_min, x_max, y_max (F, 4); of a list, a list of these.
 
         Raises FileNotFoundError and ValueError for what is no image, and for a box without area or outside the image.
         """
-        if isinstance(images, str | Path | Image.Image | np.ndarray):
+        if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             return self.find([self.cut(images, boxes)])[0]
         boxes = [None] * len(images) if boxes is None else boxes
         if len(boxes) != len(images):
@@ -134,38 +139,32 @@ class Landmarker:
 
         keep: keep the whole image too, (H, W, 3) uint8 RGB as it is stored, to draw on it.
         """
-        (width, height), roll = _size_and_roll(image)
-        pixels = None
+        pixels, roll = _pixels(image), _roll(image)
         if boxes is not None:
             boxes = [_turned(box, roll) for box in map(_box, boxes)]
         elif self.detector is None:
+            height, width = pixels.shape[:2]
             boxes = [_turned(Box((width - 1) / 2, (height - 1) / 2, width, height), roll)]
         else:
-            pixels = _pixels(image, 1)
             boxes = _detect(self.detector, pixels, roll)
-        maps = [self.protocol.box_to_image(box, self.crop_size, self.engine.context) for box in boxes]
-        steps = [np.hypot(*to_image[:, :2]).min() for to_image in maps]
-        if not max(steps, default=0) * self.crop_size < MAX_SIDE:
-            raise ValueError(f"{boxes[np.argmax(steps)]} is no box of a face; give boxes in pixels of the image")
-        # A second crop may need more of the image than the first one.
-        keep = keep or self.refine
-        reduce = 1 if keep or pixels is not None else reduction(min(steps, default=1))
-        pixels = _pixels(image, reduce) if pixels is None else pixels
-        return Cut(*self._crops(pixels, reduce, boxes, maps), pixels if keep else None)
+        # A second look may need more of the image than the first one.
+        return self._crops(pixels, boxes)._replace(image=pixels if keep or self.refine else None)
 
-    def _crops(
-        self, pixels: np.ndarray, reduce: int, boxes: list[Box], maps: list[np.ndarray]
-    ) -> tuple[np.ndarray, list[Box], np.ndarray]:
+    def _crops(self, pixels: np.ndarray, boxes: list[Box]) -> Cut:
         size = self.crop_size
+        maps = np.empty((len(boxes), 2, 3))
         crops = np.empty((len(boxes), 3, size, size), np.uint8)
-        for number, (box, to_image) in enumerate(zip(boxes, maps, strict=True)):
+        for number, box in enumerate(boxes):
+            maps[number] = to_image = self.protocol.box_to_image(box, size, self.engine.context)
+            if not np.hypot(*to_image[:, :2]).min() * size < MAX_SIDE:
+                raise ValueError(f"{box} is no box of a face; give boxes in pixels of the image")
             try:
-                region = region_around(pixels, reduce, to_image, size)
+                region = region_around(pixels, 1, to_image, size)
             except ValueError as error:
                 raise ValueError(f"{box} lies {error}; give boxes in its pixels") from error
             crop = warp(region.pixels, compose(invert(region.to_image), to_image), size)
             crops[number] = crop.transpose(2, 0, 1)
-        return crops, boxes, np.array(maps).reshape(-1, 2, 3)
+        return Cut(crops, boxes, maps, None)
 
     def find(self, cuts: Sequence[Cut]) -> list[Faces]:
         """The landmarks of the faces that were cut out of each image: the network's half of the work."""
@@ -182,13 +181,8 @@ class Landmarker:
     def _cut_again(self, cuts: Sequence[Cut], landmarks_crop: np.ndarray) -> list[Cut]:
         maps = np.concatenate([cut.crop_to_image for cut in cuts])
         rolls = [box.roll for cut in cuts for box in cut.boxes]
-        boxes = iter(map(self.box_of, apply(maps, landmarks_crop), rolls))
-        again = []
-        for cut in cuts:
-            of_image = [next(boxes) for _ in cut.boxes]
-            maps = [self.protocol.box_to_image(box, self.crop_size, self.engine.context) for box in of_image]
-            again.append(Cut(*self._crops(cut.image, 1, of_image, maps), None))
-        return again
+        boxes = map(_rounded, map(self.box_of, apply(maps, landmarks_crop), rolls))
+        return [self._crops(cut.image, [next(boxes) for _ in cut.boxes]) for cut in cuts]
 
     def box_of(self, landmarks_image: np.ndarray, roll: float = 0.0) -> Box:
         """The box that landmarks (K, 2) make, of the kind that the model was trained on.
@@ -230,8 +224,13 @@ def _box(box: Box | np.ndarray) -> Box:
         return box
     corners = np.asarray(box, float)
     if corners.shape != (4,):
-        raise ValueError(f"a box is a `Box` or the row x_min, y_min, x_max, y_max, got {box!r}")
+        raise ValueError(f"boxes are a list of `Box`, or of rows x_min, y_min, x_max, y_max; one of them is {box}")
     return Box.from_corners(*corners.tolist())
+
+
+def _rounded(box: Box) -> Box:
+    """Without the last bits of the first look, which batches and runtimes differ in: pixels would change by a level."""
+    return Box(*(round(value * 16) / 16 for value in (box.x, box.y, box.width, box.height, box.roll)))
 
 
 def _turned(box: Box, roll: float) -> Box:
@@ -260,17 +259,18 @@ def _detect(detector: Detector, pixels: np.ndarray, roll: float) -> list[Box]:
     ]
 
 
-def _size_and_roll(image: Picture) -> tuple[tuple[int, int], float]:
+def _pixels(image: Picture) -> np.ndarray:
+    """All of them, whatever the crop needs: the same image gives the same landmarks, however it came."""
     if isinstance(image, str | Path):
-        return size_and_roll(Path(image))
+        return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return image.size, roll_of(image)
+        return pixels_of(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"an image as an array is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    return image.shape[1::-1], 0.0
+    return image
 
 
-def _pixels(image: Picture, reduce: int) -> np.ndarray:
+def _roll(image: Picture) -> float:
     if isinstance(image, str | Path):
-        return read_image(Path(image), reduce)
-    return shrink(pixels_of(image) if isinstance(image, Image.Image) else image, reduce)[0]
+        return size_and_roll(Path(image))[1]
+    return roll_of(image) if isinstance(image, Image.Image) else 0.0

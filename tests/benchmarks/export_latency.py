@@ -74,7 +74,8 @@ def files(graph: CropGraph, faces, folder: Path) -> dict[str, Exported]:
     quantize(folder / "a.onnx", folder / "b.onnx", batches(faces, range(16), 4, "crops", "uint8"))
     export.write_torch_export(folder / "a.pt2", graph, about)
     found = {"ONNX": "a.onnx", "ONNX int8": "b.onnx", "torch-export": "a.pt2"}
-    return {"PyTorch": Exported(about, graph), **{name: export.load(folder / file) for name, file in found.items()}}
+    files = {name: export.load(folder / file, own=True) for name, file in found.items()}
+    return {"PyTorch": Exported(about, graph), **files}
 
 
 if __name__ == "__main__":

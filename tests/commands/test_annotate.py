@@ -140,9 +140,9 @@ def test_a_detector_by_class_or_file(photos, run, capsys):
     np.testing.assert_allclose(entry["faces"][0]["box"], [44.5 - 22.5, 34.5 - 17.5, 44.5 + 22.5, 34.5 + 17.5])
     Path("d.yaml").write_text("class_path: middle.Middle\ninit_args: {share: 0.5, least: 100}\n")
     with pytest.raises(SystemExit, match="wingmark: no face was found"):
-        main(["annotate", "photos/same.jpg", *model, "--detector", "d.yaml"])
+        main(["annotate", "photos/same.jpg", *model, "--detector", "d.yaml", "--output", "none"])
     assert "1 without a face:\n  same.jpg\n" in capsys.readouterr().out
-    assert content_of()["without_face"] == ["same.jpg"]
+    assert content_of("none")["without_face"] == ["same.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,8 @@ def test_a_detector_by_class_or_file(photos, run, capsys):
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--smooth"], "--smooth is for videos"),
         (["--batch-size", "0"], "--batch-size must be 1 or more"),
-        (["--output", "photos"], "is to be annotated and lies in photos"),
+        (["--output", "photos"], "photos is there already: choose another --output"),
+        (["--output", "middle.py"], "middle.py is there already"),
         (["--boxes", "none.csv"], "there is no file none.csv; give --boxes"),
         (["--model", "none"], "none"),
     ],
@@ -172,8 +173,9 @@ def test_bad_settings(photos, run, settings, sentence):
 def test_what_cannot_be_read_is_told_and_the_rest_is_done(photos, run, capsys):
     for number in range(12):
         (photos / f"bad {number:02d}.jpg").write_bytes((photos / "a b.JPG").read_bytes()[: 30 + number])
-    with pytest.raises(SystemExit, match="wingmark: 12 could not be read, see above"):
+    with pytest.raises(SystemExit) as end:
         main(["annotate", "photos", "--model", run])
+    assert end.value.code == 1
     out = capsys.readouterr().out
     assert "6 faces" in out and "12 could not be read:\n  photos/bad 00.jpg: cannot be decoded as an image" in out
     assert "bad 09.jpg" in out and "bad 10.jpg" not in out and "  and 2 more, see landmarks.json" in out
@@ -201,6 +203,6 @@ def test_a_video_and_one_that_ends_early(photos, run, capsys):
     assert 0 < content["jitter_smoothed"] < content["jitter"]
     assert cv2.VideoCapture("annotated/clip.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 10
     Path("clip.avi").write_bytes(Path("clip.avi").read_bytes()[:-4000])
-    with pytest.raises(SystemExit, match="1 could not be read"):
+    with pytest.raises(SystemExit):
         main([*video, "--output", "cut"])
     assert "1 could not be read:\n  clip.avi ends early: " in capsys.readouterr().out

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import wingmark.run
 from wingmark import export
@@ -15,6 +17,12 @@ from wingmark.cli import main
 from wingmark.export import formats
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """Files of torch.export are opened: these tests wrote them."""
+    monkeypatch.setenv("WINGMARK_TRUST", "torch.export")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,15 @@ def test_a_run_becomes_a_file(run, capsys, name, suffix, arguments):
     )
 
 
+def test_a_checkpoint_of_a_run_is_checked_on_its_faces(run, capsys):
+    shutil.copy(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "other.ckpt")
+    for name in ("best", "other"):
+        path = main(["export", str(run / "checkpoints" / f"{name}.ckpt"), "--format", "safetensors"])
+        assert path == run / "export" / f"{'a' if name == 'best' else name}.safetensors"
+        assert "px of the crop (5 validation faces" in capsys.readouterr().out
+        metadata(path, run)
+
+
 def test_safetensors_need_no_run(run, tmp_path):
     main(["export", str(run), "--format", "safetensors", "--output", str(tmp_path / "b.safetensors")])
     model = wingmark.run.load(run)
@@ -72,6 +89,18 @@ def test_safetensors_need_no_run(run, tmp_path):
     assert not again.training and again.protocol == model.protocol and again.schema == model.schema
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     assert torch.equal(again(images).landmarks_crop, model(images).landmarks_crop)
+
+
+def test_weights_of_another_model_are_refused(run, tmp_path):
+    path = main(["export", str(run), "--format", "safetensors"])
+    weights = load_file(path)
+    with safe_open(path, "pt") as file:
+        told = file.metadata()
+    name = next(name for name, tensor in weights.items() if tensor.dtype == torch.float32 and tensor.ndim)
+    for changed in ({**weights, name: weights[name].half()}, {**weights, name: weights[name][:1]}):
+        save_file(changed, tmp_path / "b.safetensors", told)
+        with pytest.raises(ValueError, match=f"b.safetensors: .*{name}"):
+            export.load_safetensors(tmp_path / "b.safetensors")
 
 
 def test_a_file_that_finds_something_else_is_removed(run, monkeypatch):
@@ -151,5 +180,5 @@ def test_test_faces_that_were_trained_on_are_refused(run):
 
 def test_missing_packages_are_named(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(SystemExit, match=r"ONNX needs the package onnxruntime: pip install 'wingmark\[export\]'"):
+    with pytest.raises(SystemExit, match=r"ONNX needs the package onnxruntime: pip install -e '.\[export\]'"):
         main(["export", str(run)])

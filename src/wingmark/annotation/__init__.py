@@ -1,7 +1,7 @@
 """Landmarks for one's own images and videos, as files and pictures."""
 
 from wingmark.annotation.images import annotate_images
-from wingmark.annotation.inputs import ImageInput, VideoInput, boxes_of, find_input, refuse_mixing
+from wingmark.annotation.inputs import ImageInput, VideoInput, boxes_of, find_input
 from wingmark.annotation.results import FORMATS, Results
 from wingmark.annotation.smoothing import OneEuro
 from wingmark.annotation.tracking import Tracker
@@ -19,5 +19,4 @@ __all__ = [
     "annotate_video",
     "boxes_of",
     "find_input",
-    "refuse_mixing",
 ]

@@ -17,13 +17,13 @@ from wingmark.infer import Cut, Faces, Landmarker
 from wingmark.progress import progress
 from wingmark.types import Box
 
-# Pixels. Larger images are decoded reduced, and a second time to be drawn on, since some dozens wait.
+# Pixels. Larger images are decoded a second time to be drawn on, since some dozens wait.
 KEPT = 4_000_000
 
-Item, Answer = TypeVar("Item"), TypeVar("Answer")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-class Image(NamedTuple):
+class Photo(NamedTuple):
     """An image on its way: cut, then with faces; or why not. `pixels` are kept where it is to be drawn on."""
 
     name: str
@@ -42,17 +42,16 @@ def annotate_images(
     """
     stem_of = stems(images.names)
 
-    def load(name: str) -> Image:
+    def load(name: str) -> Photo:
         path, of_image = images.root / name, None if boxes is None else boxes.get(name, [])
         try:
-            (width, height), _ = size_and_roll(path)
-            # Whatever is written: a reduced image has slightly other pixels.
-            cut = landmarker.cut(path, of_image, keep=width * height <= KEPT)
-            return Image(name, cut, cut.image if "overlay" in results.formats else None)
+            cut = landmarker.cut(path, of_image, keep="overlay" in results.formats)
+            kept = cut.image is not None and cut.image[..., 0].size <= KEPT
+            return Photo(name, cut if landmarker.refine else cut._replace(image=None), cut.image if kept else None)
         except (ValueError, OSError) as error:
-            return Image(name, fault=str(error) if str(path) in str(error) else f"{path}: {error}")
+            return Photo(name, fault=str(error) if str(path) in str(error) else f"{path}: {error}")
 
-    def write(image: Image) -> Image:
+    def write(image: Photo) -> Photo:
         if image.faces is not None:
             _write_files(images.root / image.name, stem_of[image.name], image, landmarker, results)
         return image._replace(pixels=None)
@@ -70,7 +69,7 @@ def annotate_images(
                     results.without_face.append(image.name)
 
 
-def in_order(pool: Executor, work: Callable[[Item], Answer], items: Iterable[Item], ahead: int) -> Iterator[Answer]:
+def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """`map(work, items)` by a pool, at most `ahead` items before what was asked for."""
     waiting = deque()
     for item in items:
@@ -81,7 +80,7 @@ def in_order(pool: Executor, work: Callable[[Item], Answer], items: Iterable[Ite
         yield waiting.popleft().result()
 
 
-def _find(landmarker: Landmarker, images: Iterator[Image]) -> Iterator[Image]:
+def _find(landmarker: Landmarker, images: Iterator[Photo]) -> Iterator[Photo]:
     """Run the network on so many images at once as its batch holds faces."""
     while batch := list(islice(images, landmarker.batch_size)):
         cut = [image for image in batch if image.cut is not None]
@@ -90,7 +89,7 @@ def _find(landmarker: Landmarker, images: Iterator[Image]) -> Iterator[Image]:
             yield image if image.cut is None else image._replace(cut=None, faces=next(faces))
 
 
-def _write_files(path: Path, stem: str, image: Image, landmarker: Landmarker, results: Results) -> None:
+def _write_files(path: Path, stem: str, image: Photo, landmarker: Landmarker, results: Results) -> None:
     """The files of one image."""
     if "pts" in results.formats:
         write_pts(results.folder, stem, image.faces)

@@ -66,19 +66,8 @@ def _names(root: Path, files: list[Path], fault: str) -> list[str]:
         file.relative_to(root).as_posix() for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     )
     if not names:
-        raise ValueError(f"{fault}; images end in {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ValueError(f"{fault}; they end in {' '.join(sorted(IMAGE_SUFFIXES))}, and videos are taken one at a time")
     return names
-
-
-def refuse_mixing(files: list[Path], output: Path) -> None:
-    """Results in a folder of inputs could overwrite them, or be annotated the next time: ValueError."""
-    folder = output.resolve()
-    for file in files:
-        if file.resolve().is_relative_to(folder):
-            raise ValueError(
-                f"{file} is to be annotated and lies in {output}, where results go: choose another --output, "
-                "or an INPUT without the results of before"
-            )
 
 
 def boxes_of(names: list[str], path: Path) -> dict[str, list[Box]]:

@@ -40,6 +40,7 @@ class Video:
         self.live = isinstance(video.source, int)
         self.name = f"webcam {video.source}" if self.live else str(video.source)
         self.stem = video.stem
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is told below
         self._capture = cv2.VideoCapture(video.source if self.live else str(video.source))
         fps, frames = (self._capture.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
         self.fps = fps if math.isfinite(fps) and fps > 0 else FPS_OF_WEBCAM

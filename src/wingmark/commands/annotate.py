@@ -1,7 +1,7 @@
 """Find the landmarks of one's own images or of a video: pictures with them drawn, and tables.
 
-INPUT is an image, a folder (with its subfolders), a pattern in quotes such as 'photos/*.jpg', a video file, or webcam
-(webcam:1 is the second one; it is recorded until Ctrl-C).
+INPUT is an image, a folder (with its subfolders), a pattern in quotes such as 'photos/*.jpg', one video file, or webcam
+(webcam:1 is the second one; it is recorded until Ctrl-C). Of folders and patterns only images are taken.
 
 Face boxes come from --boxes, a csv file with id,x_min,y_min,x_max,y_max in pixels counted from 0, where id is the
 path of an image relative to INPUT, with #0, #1, ... for several faces on it; or from a detector, a class or a YAML
@@ -20,6 +20,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
@@ -36,7 +37,6 @@ from wingmark.annotation import (
     annotate_video,
     boxes_of,
     find_input,
-    refuse_mixing,
 )
 from wingmark.detectors import Detector
 from wingmark.infer import Landmarker
@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(settings=[])  # those of the detector
     parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, video or webcam")
     parser.add_argument("--model", type=Path, required=True, help="run folder, .ckpt, or file of `wingmark export`")
-    parser.add_argument("--output", type=Path, default=Path("annotated"), metavar="FOLDER", help="default: annotated")
+    parser.add_argument(
+        "--output", type=Path, default=Path("annotated"), metavar="FOLDER", help="a new one; default: annotated"
+    )
     parser.add_argument(
         "--format",
         nargs="+",
@@ -98,17 +100,23 @@ def run(arguments: argparse.Namespace) -> Results:
         refine=arguments.refine,
         batch_size=arguments.batch_size,
     )
-    about = {"model": str(arguments.model), "input": arguments.input, "schema": landmarker.schema.name}
+    if detector is None and boxes is None:
+        log.warning("without --detector or --boxes each whole image is taken for the box of a face")
     started = time.perf_counter()
-    with Results(arguments.output, arguments.format, landmarker.schema, about) as results:
+    with Results(arguments.output, arguments.format, landmarker.schema, _about(arguments, landmarker)) as results:
         if video is None:
             annotate_images(landmarker, chosen, results, boxes)
         else:
-            if detector is None and boxes is None:
-                log.warning("without --detector or --boxes each whole frame is taken for the box of a face")
             annotate_video(_tracker(arguments, landmarker, detector), video, results, boxes)
     _tell(results, time.perf_counter() - started)
     return results
+
+
+def _about(arguments: argparse.Namespace, landmarker: Landmarker) -> dict[str, Any]:
+    """What the JSON file tells of where its faces come from."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+    rules = {"schema": landmarker.schema.name, "protocol": landmarker.protocol.to_dict()}
+    return {**{name: value for name, value in plain.items() if name not in ("output", "format")}, **rules}
 
 
 def _tracker(arguments: argparse.Namespace, landmarker: Landmarker, detector: Detector | None) -> Tracker:
@@ -137,13 +145,13 @@ def _detector(arguments: argparse.Namespace) -> Detector | None:
     except ArgumentError as error:
         reason = str(error).strip().splitlines()[-1].strip(" -")
         raise ValueError(
-            f"--detector {arguments.detector}: {reason}; it takes a class with "
-            "__call__(self, image: np.ndarray) -> list[Box], such as wingmark.detectors.YuNet, or a YAML file of one"
+            f"--detector {arguments.detector}: {reason}; give a class such as wingmark.detectors.YuNet, or a YAML file "
+            "of one, and its settings: --detector.model FILE"
         ) from error
 
 
 def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> None:
-    """Options that the input has no use for, values that mean nothing, and results among inputs: ValueError."""
+    """Options that the input has no use for, values that mean nothing, results beside other files: ValueError."""
     images = isinstance(chosen, ImageInput)
     if arguments.smooth and images:
         raise ValueError("--smooth is for videos: images have no order in time")
@@ -151,21 +159,24 @@ def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> N
         raise ValueError("--boxes are for images and video files; find the faces of a webcam with --detector")
     if arguments.batch_size < 1 or not arguments.min_cutoff > 0 or not arguments.beta >= 0:
         raise ValueError("--batch-size must be 1 or more, --min-cutoff above 0, --beta 0 or more")
-    files = [chosen.root / name for name in chosen.names] if images else [chosen.source]
-    refuse_mixing([file for file in files if isinstance(file, Path)], arguments.output)
+    output = arguments.output
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} is there already: choose another --output, or delete it")
 
 
 def _tell(results: Results, seconds: float) -> None:
     """Print what was found; exit status 1 where something could not be read, or there is no face at all."""
-    print(f"{results.faces} faces in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
+    faces = f"{results.faces} face{'s' * (results.faces != 1)}"
+    print(f"{faces} in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
     for name, meaning in JITTER.items():
         if (value := results.summary.get(name)) is not None:
             print(f"{meaning}: {value:.2f} % of the face size")
     _list("without a face", results.without_face)
     _list("could not be read", results.left_out)
-    if results.left_out or not results.faces:
-        fault = f"{len(results.left_out)} could not be read" if results.left_out else "no face was found"
-        sys.exit(f"wingmark: {fault}, see above")
+    if results.left_out:
+        sys.exit(1)
+    if not results.faces:
+        sys.exit("wingmark: no face was found")
 
 
 def _list(what: str, entries: list[str]) -> None:

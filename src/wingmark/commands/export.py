@@ -11,7 +11,8 @@ which must be there, and the NME on the test faces is printed before and after: 
 set where settings of fit are added (--data.source FILE ...). Its landmarks differ from those of the model; no bound is
 set to that.
 
-ONNX needs `pip install 'wingmark[export]'`. Relative paths in the run's config count from the current folder.
+ONNX needs `pip install -e '.[export]'`. Relative paths in the run's config count from the current folder. That
+config is trusted like a recipe: of a run that somebody else made, read it first, or export its .ckpt alone.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import torch
 import wingmark.run
 from wingmark import export
 from wingmark.export.check import BOUND, SIZES, largest_difference, nme
-from wingmark.export.faces import Faces, batches, drawn_faces, run_faces
+from wingmark.export.faces import KnownFaces, batches, drawn_faces, run_faces
 from wingmark.export.graph import GRAPHS, Dtype, Graph, Input, context_of
 from wingmark.export.int8 import quantize
 from wingmark.files import whole_file
@@ -64,8 +65,7 @@ def run(arguments: argparse.Namespace) -> Path:
     suffix, write = WRITERS[arguments.format]
     path = arguments.output or _default(arguments.run).with_suffix(suffix)
     _refuse(arguments, path, suffix)
-    model = wingmark.run.load(arguments.run)
-    graph = GRAPHS[arguments.input](model)
+    graph = GRAPHS[arguments.input](wingmark.run.load(arguments.run))
     faces = _faces(arguments, graph)
     about = _about(arguments, graph)
     with whole_file(path) as temporary:
@@ -81,9 +81,17 @@ def run(arguments: argparse.Namespace) -> Path:
 
 
 def _default(run: Path) -> Path:
-    """Of a run RUN/export/NAME, of a single checkpoint export/NAME beside it; the suffix is still missing."""
-    folder = run if run.is_dir() else run.parent
-    return folder / "export" / f"{run.resolve().name if run.is_dir() else run.stem}.x"
+    """RUN/export/RUN, of another checkpoint than its best one RUN/export/NAME; the suffix is still missing."""
+    folder, checkpoint = _folder_and_checkpoint(run)
+    name = folder.resolve().name if checkpoint.name == "best.ckpt" else checkpoint.stem
+    return folder / "export" / f"{name}.x"
+
+
+def _folder_and_checkpoint(run: Path) -> tuple[Path, Path]:
+    """Where the config and the results of a run lie, and its checkpoint; RUN may be a checkpoint in that folder."""
+    if run.is_dir():
+        return run, run / "checkpoints" / "best.ckpt"
+    return run.parent.parent if run.parent.name == "checkpoints" else run.parent, run
 
 
 def _refuse(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
@@ -100,10 +108,10 @@ def _refuse(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
         export.require_onnx()
 
 
-def _faces(arguments: argparse.Namespace, graph: Graph) -> Faces:
+def _faces(arguments: argparse.Namespace, graph: Graph) -> KnownFaces:
     """Those of the run, or synthetic ones where they cannot be read; those that were asked for must be."""
     try:
-        return run_faces(arguments.run, arguments.settings, graph.model.schema)
+        return run_faces(*_folder_and_checkpoint(arguments.run), arguments.settings, graph.model.schema)
     except (ValueError, OSError, ImportError) as error:
         if arguments.settings:
             raise
@@ -115,8 +123,7 @@ def _faces(arguments: argparse.Namespace, graph: Graph) -> Faces:
 
 def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
     """What the file tells about itself."""
-    model, run = graph.model, arguments.run
-    checkpoint = run / "checkpoints" / "best.ckpt" if run.is_dir() else run
+    model, (run, checkpoint) = graph.model, _folder_and_checkpoint(arguments.run)
     with open(checkpoint, "rb") as file, torch.no_grad():
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         outputs = graph(*graph.example(getattr(torch, arguments.dtype)).values())
@@ -129,17 +136,18 @@ def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
         "protocol": model.protocol.to_dict(),
         "crop_size": model.crop_size,
         "context": context_of(model),
-        "conventions": "RGB; a pixel's center is at the integer, counted from 0; boxes are protocol.box without "
-        "margin; expected_error in the pixels of landmarks; score is the height of a peak, about 1 at best",
+        "conventions": "RGB; a pixel's center is at the integer, counted from 0; boxes are those of protocol.box "
+        "(tight: the smallest around all landmarks), without its margin; expected_error in the pixels of landmarks; "
+        "score is the height of a peak, about 1 at best",
         "run": run.resolve().name,
         "checkpoint": digest,
         "trained_by": f"wingmark {version('wingmark')}",
     }
 
 
-def _check(path: Path, graph: Graph, faces: Faces) -> None:
+def _check(path: Path, graph: Graph, faces: KnownFaces) -> None:
     """Print the largest difference; ValueError where it is too large."""
-    exported = export.load(path)
+    exported = export.load(path, own=True)
     difference = largest_difference(exported, graph, faces.check)
     pixels = "px of the crop" if exported.about["input"] == "crops" else "px of the image"
     sizes = " and ".join(map(str, SIZES))
@@ -151,7 +159,7 @@ def _check(path: Path, graph: Graph, faces: Faces) -> None:
         )
 
 
-def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: Faces) -> None:
+def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: KnownFaces) -> None:
     """Write the quantized file; print its difference, and the NME before and after."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
@@ -159,7 +167,7 @@ def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: Faces) -
         _check(whole, graph, faces)
         indices = range(len(faces.check))[:CALIBRATED_ON]
         quantize(whole, path, batches(faces.check, indices, max(SIZES), about["input"], about["dtype"]))
-        before, after = export.load(whole), export.load(path)
+        before, after = export.load(whole, own=True), export.load(path, own=True)
         pixels = "px of the crop" if about["input"] == "crops" else "px of the image"
         difference = largest_difference(after, graph, faces.check)
         print(f"in 8 bits, calibrated on {len(indices)} faces: largest difference {difference:.3f} {pixels}")

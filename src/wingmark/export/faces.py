@@ -21,7 +21,7 @@ from wingmark.schema import LandmarkSchema
 CHECKED = 16  # faces that every file is run on
 
 
-class Faces(NamedTuple):
+class KnownFaces(NamedTuple):
     """Faces to run a file on, and to score it by where that can be done."""
 
     check: FaceDataset
@@ -30,7 +30,7 @@ class Faces(NamedTuple):
     scored_told: str = ""
 
 
-def run_faces(run: Path, settings: list[str], schema: LandmarkSchema) -> Faces:
+def run_faces(run: Path, checkpoint: Path, settings: list[str], schema: LandmarkSchema) -> KnownFaces:
     """Validation faces of a run, and its test faces to score by; of other data where settings of fit say so.
 
     Raises FileNotFoundError or ValueError where they cannot be read, have landmarks of another schema, or the model was
@@ -46,20 +46,20 @@ def run_faces(run: Path, settings: list[str], schema: LandmarkSchema) -> Faces:
     told = f"{min(len(check), CHECKED)} validation faces"
     with suppress(ValueError):  # not every set has some
         split = "test" if data.faces("test") else split
-    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
-    if split == "test" and "LandmarkDataModule" in checkpoint:  # as Lightning does in a test
-        data.refuse_seen(checkpoint["LandmarkDataModule"], split)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if split == "test" and "LandmarkDataModule" in content:  # as Lightning does in a test
+        data.refuse_seen(content["LandmarkDataModule"], split)
     scored = data.dataset(split)
-    return Faces(check, told, scored, f"{len(scored)} {'test' if split == 'test' else 'validation'} faces")
+    return KnownFaces(check, told, scored, f"{len(scored)} {'test' if split == 'test' else 'validation'} faces")
 
 
-def drawn_faces(model: LandmarkFinder) -> Faces:
+def drawn_faces(model: LandmarkFinder) -> KnownFaces:
     """Synthetic faces cropped by the rules of a model, whatever its markup: enough to compare two ways to compute."""
     source = SyntheticFaces(train=0, val=0, test=CHECKED)
     rule = "square" if model.protocol.crop == "contain" else model.protocol.crop
     protocol = replace(model.protocol, box="dataset", crop=rule, normalizer="box_size", schema=None)
     regions = Regions(source, source.faces("test"), protocol, model.crop_size, 1.0, context_of(model))
-    return Faces(FaceDataset(regions, source.schema), f"{CHECKED} synthetic faces", None, "")
+    return KnownFaces(FaceDataset(regions, source.schema), f"{CHECKED} synthetic faces", None, "")
 
 
 def batches(

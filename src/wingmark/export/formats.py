@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from wingmark import run
 from wingmark.export.graph import CropGraph, Graph
-from wingmark.export.parts import exported, trace, translate
+from wingmark.export.parts import exported, first_line, trace, translate
 from wingmark.finder import LandmarkFinder
+from wingmark.trust import is_trusted
 
 FORMAT = 1
 KEY = "wingmark"  # of the text in which a file tells about itself
@@ -27,7 +29,7 @@ def require_onnx() -> None:
         for name in ("onnx", "onnxruntime", "onnxscript"):
             import_module(name)
     except ImportError as error:
-        raise ImportError(f"ONNX needs the package {error.name}: pip install 'wingmark[export]'") from error
+        raise ImportError(f"ONNX needs the package {error.name}: pip install -e '.[export]'") from error
 
 
 def write_onnx(path: Path, graph: Graph, about: dict[str, Any]) -> None:
@@ -68,22 +70,31 @@ class Exported(NamedTuple):
     outputs: Callable[..., dict[str, Tensor]]
 
 
-def load(path: Path) -> Exported:
+def load(path: Path, *, own: bool = False) -> Exported:
     """Open a file that `wingmark export` wrote, on the CPU.
 
-    Raises FileNotFoundError where there is none, ValueError where it is damaged or of something else.
+    own: it was written a moment ago, by this process. Opening a `.pt2` file of somebody else can run what is in it:
+    torch.export unpickles, and looks names up.
+
+    Raises FileNotFoundError where there is none, ValueError where it is damaged or of something else, and for a `.pt2`
+    file that is not trusted.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; `wingmark export RUN` writes one")
     openers = {".onnx": _open_onnx, ".pt2": _open_torch_export, ".safetensors": _open_safetensors}
     if path.suffix not in openers:
         raise ValueError(f"{path} is none of {', '.join(openers)}, which `wingmark export` writes")
+    if path.suffix == ".pt2" and not own and not is_trusted("torch.export"):
+        raise ValueError(
+            f"{path} could run code when it is opened, as any .pt2 file; if you trust it, set the environment variable "
+            "WINGMARK_TRUST=torch.export, or export to onnx or safetensors, which hold none"
+        )
     try:
         told, outputs = openers[path.suffix](path)
     except ImportError:
         raise
     except Exception as error:  # a damaged file can fail in any way
-        raise ValueError(f"{path} is damaged or no {path.suffix} file ({_first_line(error)})") from error
+        raise ValueError(f"{path} is damaged or no {path.suffix} file ({first_line(error)})") from error
     return Exported(_about(path, told), outputs)
 
 
@@ -116,7 +127,11 @@ def _open_onnx(path: Path) -> tuple[str | None, Callable[..., dict[str, Tensor]]
     return session.get_modelmeta().custom_metadata_map.get(KEY), run
 
 
-def _open_torch_export(path: Path) -> tuple[str, Callable[..., dict[str, Tensor]]]:
+def _open_torch_export(path: Path) -> tuple[str | None, Callable[..., dict[str, Tensor]]]:
+    with zipfile.ZipFile(path) as archive:  # torch prints its traceback for what is no archive
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if f"extra/{KEY}" not in names:
+        return None, None
     extra_files = {KEY: ""}
     program = torch.export.load(path, extra_files=extra_files)
     return extra_files[KEY], torch.no_grad()(program.module())
@@ -145,12 +160,11 @@ def load_safetensors(path: Path) -> LandmarkFinder:
             told = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no .safetensors file ({_first_line(error)})") from error
+        raise ValueError(f"{path} is damaged or no .safetensors file ({first_line(error)})") from error
     _about(path, told.get(KEY))
-    model = run.build_model(json.loads(told[CHECKPOINT_KEY]))
-    model.load_state_dict(weights)
+    try:
+        model = run.build_model(json.loads(told[CHECKPOINT_KEY]))
+        run.load_weights(model, weights)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {first_line(error)}") from error
     return model.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]

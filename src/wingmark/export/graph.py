@@ -60,16 +60,25 @@ class BoxGraph(nn.Module):
         """Images (B, 3, H, W), uint8 or float32 from 0 to 255, and boxes (B, 4) float32 of faces: as in `CropGraph`.
 
         A box is x_min, y_min, x_max, y_max in pixels, whose centers are at integers. One that is not finite or has no
-        area gets NaN for all.
+        area gets NaN for all, and so does one whose crop lies outside its image.
         """
         sound = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         crop_to_image = self.crops_to_image(boxes.where(sound[:, None], boxes.new_tensor([0.0, 0.0, 1.0, 1.0])))
         found = self.model(warp(_whole(images), crop_to_image, self.model.crop_size))
         landmarks_image = apply(crop_to_image, found.landmarks_crop)
+        sound = sound & self._within(images, crop_to_image)
         named = _named(landmarks_image, found.score, map_lengths(crop_to_image, found.expected_error))
         return {
             name: tensor.where(sound.view(-1, *[1] * (tensor.ndim - 1)), torch.nan) for name, tensor in named.items()
         }
+
+    def _within(self, images: Tensor, crop_to_image: Tensor) -> Tensor:
+        """Whether each crop shows some of its image: (B,)."""
+        size = self.model.crop_size
+        corners = crop_to_image.new_tensor([[-0.5, -0.5], [size - 0.5, size - 0.5]])
+        low, high = apply(crop_to_image, corners).unbind(1)
+        height, width = images.shape[2:]
+        return (high > 0).all(1) & (low[:, 0] < width - 1) & (low[:, 1] < height - 1)
 
     def crops_to_image(self, boxes: Tensor) -> Tensor:
         """`Protocol.box_to_image` for boxes (B, 4): maps (B, 2, 3)."""

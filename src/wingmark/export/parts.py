@@ -47,7 +47,7 @@ def exported(attempt: Callable, graph: Graph, dtype: torch.dtype):
     except Exception as error:  # a part may do anything, and fail in any way
         part, cause = _blame(attempt, graph.model) or ("the model", error)
         raise ValueError(
-            f"{part} cannot be exported ({type(cause).__name__}: {_first_line(cause)}); train with another one, or use "
+            f"{part} cannot be exported ({type(cause).__name__}: {first_line(cause)}); train with another one, or use "
             "--format safetensors, which keeps the weights for PyTorch"
         ) from cause
 
@@ -85,5 +85,5 @@ class _Decoding(nn.Module):
         return self.codec.decode(output, self.crop_size)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:200]

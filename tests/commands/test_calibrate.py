@@ -1,0 +1,73 @@
+"""`wingmark calibrate` on tiny runs, against what training itself stores."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import wingmark.run
+from wingmark.cli import main
+
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+HEATMAP = {
+    "network": {
+        "class_path": "wingmark.networks.FeatureNetwork",
+        "init_args": {
+            "backbone": "test_resnet",
+            "out_indices": [1, 2, 3],
+            "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
+        },
+    },
+    "codec": {"class_path": "wingmark.codecs.Heatmap"},
+    "loss": {"class_path": "wingmark.losses.MSELoss"},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    config = folder / "heatmap.yaml"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(TINY.read_text()), "model": HEATMAP}))
+    main(["fit", "--config", str(config), "--runs", str(folder), "--name", "a", "--trainer.max_epochs", "1"])
+    return folder / "a"
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return shutil.copytree(trained, tmp_path / "a")
+
+
+def test_it_learns_what_training_would_have(run, capsys):
+    path = run / "checkpoints" / "best.ckpt"
+    before = torch.load(path, weights_only=True)
+    learned = wingmark.run.load(run).calibration
+    torch.save({**before, "wingmark": {**before["wingmark"], "confidence": None}}, path)
+    assert wingmark.run.load(run).calibration is None
+    again = main(["calibrate", str(run)])
+    assert again.scores == pytest.approx(learned.scores, rel=1e-5)
+    assert again.errors == pytest.approx(learned.errors, rel=1e-5)
+    assert wingmark.run.load(run).calibration == again
+    after = torch.load(path, weights_only=True)
+    assert {
+        key for key in before if key not in ("wingmark", "state_dict") and str(before[key]) != str(after[key])
+    } == set()
+    for name, weight in before["state_dict"].items():
+        assert torch.equal(weight, after["state_dict"][name]), name
+    assert "of 5 faces" in capsys.readouterr().out
+
+
+def test_coordinates_have_no_score(tmp_path):
+    main(["fit", "--config", str(TINY), "--runs", str(tmp_path), "--name", "a", "--trainer.max_epochs", "1"])
+    with pytest.raises(SystemExit, match="regresses coordinates, which have no score"):
+        main(["calibrate", str(tmp_path / "a")])
+
+
+def test_faces_of_training_are_refused(run):
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    seen = content["LandmarkDataModule"]
+    torch.save({**content, "LandmarkDataModule": {"train": seen["val"], "val": seen["train"]}}, path)
+    with pytest.raises(SystemExit, match="5 of 5 val faces were among those that this checkpoint was trained on"):
+        main(["calibrate", str(run)])
