@@ -97,7 +97,14 @@ def test_faces_keep_their_tracks_and_new_ones_are_seen_in_time(dots):
     faces, _ = follow(tracker, dots, [one, other])
     np.testing.assert_allclose(faces.landmarks_image, [one, other], atol=0.2)
     seen = [other]  # the first is not detected anymore
-    assert [follow(tracker, dots, [one, other])[1] for _ in range(4)] == [[0, 1], [0, 1], [1], [1]]
+    assert [follow(tracker, dots, [one, other])[1] for _ in range(8)] == [*6 * [[0, 1]], [1], [1]]
+
+
+def test_a_face_that_is_missed_once_keeps_its_track(dots):
+    face = dots.shape + [70, 80]
+    answers = iter([[face], [], [face], [], [face]])
+    tracker = Tracker(dots.landmarker(), lambda frame: [dots.box(f) for f in next(answers)], 0.5 * SECONDS, None)
+    assert [follow(tracker, dots, [face])[1] for _ in range(5)] == 5 * [[0]]
 
 
 def test_given_boxes_replace_the_detector(dots):
@@ -107,6 +114,8 @@ def test_given_boxes_replace_the_detector(dots):
     assert tracker(frame, SECONDS, [dots.box(landmarks)])[1] == [0]
     assert tracker(frame, SECONDS)[1] == [0]
     assert tracker(frame, SECONDS, [dots.box(landmarks)])[1] == [0]  # the same face
+    other = dots.shape + [230, 150]
+    assert tracker(dots.draw([landmarks, other]), SECONDS, [dots.box(other)])[1] == [0, 1]  # one more
 
 
 def test_smoothed_landmarks_are_given_and_raw_ones_followed(dots):

@@ -29,6 +29,7 @@ class Track:
 
     def __init__(self, number: int, box_of: Callable[[np.ndarray], Box], smooth: OneEuro | None) -> None:
         self.number, self.box_of, self.smooth = number, box_of, smooth
+        self.misses = 0  # detections in a row that did not see it
         self.jitter, self.jitter_smoothed = Jitter(), Jitter()
         self.box: Box  # where to look next
 
@@ -50,7 +51,7 @@ class Tracker:
     """All faces of a video, one track each.
 
     New faces are looked for by `detect`, in pictures (H, W, 3) uint8 RGB, where no track is left, and besides every
-    `detect_seconds`, where tracks that it does not see end too; None: not besides.
+    `detect_seconds`, where tracks end that it does not see twice in a row; None: not besides.
     smooth: makes the filter of a new track, or None.
     """
 
@@ -69,14 +70,14 @@ class Tracker:
     def __call__(self, frame: np.ndarray, seconds: float, given: list[Box] | None = None) -> tuple[Faces, list[int]]:
         """The faces of the next frame, `seconds` after the last one, and the numbers of their tracks.
 
-        given: boxes that are known for this frame, instead of detected ones.
+        given: boxes that are known for this frame, instead of detected ones; they end no track.
         """
         boxes = [track.box for track in self.tracks]
         self.since_detection += seconds
         due = not boxes or (self.detect_seconds is not None and self.since_detection >= self.detect_seconds)
         if given is not None or due:
             self.since_detection = 0.0
-            boxes = self._update_tracks(self.detect(frame) if given is None else given)
+            boxes = self._given(given) if given is not None else self._detected(self.detect(frame))
         faces = self.landmarker.find([self.landmarker.cut(frame, boxes)])[0]
         found = [row for row in range(len(boxes)) if not _lost(faces, row, frame)]
         self.tracks = [self.tracks[row] if row < len(self.tracks) else self._start(faces, row) for row in found]
@@ -90,18 +91,29 @@ class Tracker:
             found["jitter_smoothed"] = Jitter.percent([track.jitter_smoothed for track in self.every_track])
         return found
 
-    def _update_tracks(self, detected: list[Box]) -> list[Box]:
-        """Keep the tracks that were detected; gives where to look for them, and then for new faces."""
-        kept, new = [], []
-        for box in detected:
-            free = [track for track in self.tracks if track not in kept]
+    def _detected(self, boxes: list[Box]) -> list[Box]:
+        """End the tracks that were missed twice; gives where to look for the others, and for new faces."""
+        seen, new = self._match(boxes)
+        for track in self.tracks:
+            track.misses = 0 if track in seen else track.misses + 1
+        self.tracks = [track for track in self.tracks if track.misses < 2]
+        return [*(track.box for track in self.tracks), *new]
+
+    def _given(self, boxes: list[Box]) -> list[Box]:
+        """Where to look for all tracks, and for new faces."""
+        return [*(track.box for track in self.tracks), *self._match(boxes)[1]]
+
+    def _match(self, boxes: list[Box]) -> tuple[list[Track], list[Box]]:
+        """The tracks that boxes are of, and the boxes that are of none."""
+        seen, new = [], []
+        for box in boxes:
+            free = [track for track in self.tracks if track not in seen]
             nearest = max(free, key=lambda track: overlap(track.box, box), default=None)
             if nearest is not None and overlap(nearest.box, box) >= SAME_FACE:
-                kept.append(nearest)
+                seen.append(nearest)
             else:
                 new.append(box)
-        self.tracks = kept
-        return [*(track.box for track in kept), *new]
+        return seen, new
 
     def _start(self, faces: Faces, row: int) -> Track:
         """A track for a face that has none yet."""
