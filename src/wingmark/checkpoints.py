@@ -24,10 +24,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             with whole_file(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch's writer tells a full disk by a RuntimeError
-            raise OSError(
-                f"{path} cannot be written ({error}); what was there before still is: make room, and go on from it"
-            ) from error
+        except RuntimeError as error:  # how torch's writer tells a full disk
+            raise OSError(f"{path} cannot be written ({error}); what was there before still is: make room") from error
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return read_for_lightning(path)

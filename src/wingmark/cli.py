@@ -6,6 +6,7 @@ What a command needs is imported when it is called: `--help` waits for nothing, 
 import argparse
 import logging
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -57,7 +58,8 @@ def main(args: list[str] | None = None) -> Any:
     except Exception as error:
         # Lightning's own exception for settings is told by its name: importing it takes as long as Lightning.
         told = isinstance(error, ValueError | OSError | ImportError)
-        ours = told or type(error).__name__ == "MisconfigurationException"
+        loader = str(error).startswith("DataLoader worker")  # it was killed, for want of memory mostly
+        ours = told or loader or type(error).__name__ == "MisconfigurationException"
         if not ours or os.environ.get("WINGMARK_DEBUG"):
             raise
         sys.exit(f"wingmark: {_sentence(error)}")
@@ -71,7 +73,7 @@ def _sentence(error: Exception) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reasons = [line.removeprefix("  - ") for line in lines if line.startswith("  - ") and "NoneType" not in line]
-    return reasons[0] if reasons else lines[-1].strip()
+    return reasons[0] if reasons else re.sub(r"^\w+Error: ", "", lines[-1].strip())
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -13,19 +13,24 @@ LEFTOVER = re.compile(r"\..*\.(\d+)\.part(\.\w+)?")
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; what was written there is flushed and renamed to `path` at the end.
 
-    An error in between leaves an earlier file of that name as it was and removes the temporary one. A killed process
-    leaves it behind: see `remove_leftovers`.
+    An error in between leaves an earlier file of that name as it was and removes the temporary one; OSError names the
+    file where the disk is full. A killed process leaves it behind: see `remove_leftovers`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)  # or a loss of power could undo the renaming
+    except OSError as error:
+        if error.filename not in (None, str(temporary), str(path.parent)):
+            raise  # an error of something else
+        raise OSError(f"{path} cannot be written ({error}); what was there before still is: make room") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:

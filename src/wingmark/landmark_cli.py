@@ -264,7 +264,8 @@ class LandmarkCLI(LightningCLI):
     def _refuse_existing_run(self, ckpt_path: str | None) -> None:
         checkpoints = self.folder / "checkpoints"
         resuming = ckpt_path is not None and Path(ckpt_path).resolve().parent == checkpoints.resolve()
-        if checkpoints.exists() and not resuming:
+        # A training that was killed within its first checkpoint left none.
+        if any(checkpoints.glob("[!.]*")) and not resuming:
             raise ValueError(
                 f"{self.folder} already holds a run; choose another --name, resume it with "
                 "--ckpt_path last, or delete the folder"

@@ -32,7 +32,7 @@ class Killing(SyntheticFaces):
     """A source whose eleventh training face ends the loader process."""
 
     def read_image(self, face: Face, reduce: int = 1):
-        if face.id.endswith("10") and get_worker_info():
+        if "000010" in face.id and get_worker_info():
             os.kill(os.getpid(), signal.SIGKILL)
         return super().read_image(face, reduce)
 
@@ -41,15 +41,15 @@ class Failing(SyntheticFaces):
     """A source whose eleventh training face cannot be read."""
 
     def read_image(self, face: Face, reduce: int = 1):
-        if face.id.endswith("10"):
+        if "000010" in face.id:
             raise ValueError(f"{face.id}: its picture is torn")
         return super().read_image(face, reduce)
 
 
 # Arguments, environment, status, and what is said.
 CASES = {
-    "a loader process is killed": ([*LOADERS, "--data.source=faults.Killing"], {}, 1, "DataLoader worker .* killed"),
-    "a picture cannot be read": ([*LOADERS, "--data.source=faults.Failing"], {}, 1, "its picture is torn"),
+    "a loader process is killed": (["--data.source=faults.Killing", *LOADERS], {}, 1, "DataLoader worker .* killed"),
+    "a picture cannot be read": (["--data.source=faults.Failing", *LOADERS], {}, 1, "its picture is torn"),
     "W&B cannot be reached": (
         [*WANDB, "--trainer.logger.init_args.offline=false"],
         {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40},

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 from wingmark.data.dataset import FaceDataset
-from wingmark.evaluation.pictures import draw_landmarks
-from wingmark.files import whole_file
+from wingmark.evaluation.pictures import draw_landmarks, write_picture
 from wingmark.geometry import cells_to_pixels
 from wingmark.types import Sample
 
@@ -29,8 +28,7 @@ def draw_augmentations(path: Path, dataset: FaceDataset) -> None:
         samples = [plain[index], *(dataset[index, epoch] for epoch in range(EPOCHS))]
         rows.append(np.hstack([_tile(sample, dataset) for sample in samples]))
     sheet = np.vstack(rows)
-    with whole_file(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack([_legend(sheet.shape[1]), sheet])[..., ::-1])
+    write_picture(path, np.vstack([_legend(sheet.shape[1]), sheet]))
 
 
 def _tile(sample: Sample, dataset: FaceDataset) -> np.ndarray:

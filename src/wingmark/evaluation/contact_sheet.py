@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from wingmark.data.sources import Source
 from wingmark.evaluation.labels import Shapes
-from wingmark.evaluation.pictures import TRUE_COLOR, draw_landmarks
+from wingmark.evaluation.pictures import TRUE_COLOR, draw_landmarks, write_picture
 from wingmark.files import whole_file
 from wingmark.geometry import apply, invert, warp
 from wingmark.protocol import Protocol
@@ -111,8 +111,7 @@ def _rows(tiles: list[np.ndarray], side: int) -> list[np.ndarray]:
 
 
 def _write_sheet(path: Path, rows: Iterable[np.ndarray]) -> None:
-    with whole_file(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(list(rows))[..., ::-1])
+    write_picture(path, np.vstack(list(rows)))
 
 
 def _caption(tile: np.ndarray, text: str) -> None:

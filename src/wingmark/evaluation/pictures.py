@@ -34,8 +34,13 @@ def draw_sheet(path: Path, dataset: FaceDataset, index: np.ndarray, predictions:
     _write(legend, text, (8, 19), (40, 40, 40), 0.45)
     _write(legend, "true", (sheet.shape[1] - 150, 19), (30, 150, 30), 0.45)
     _write(legend, "predicted", (sheet.shape[1] - 100, 19), PREDICTED_COLOR, 0.45)
+    write_picture(path, np.vstack([legend, sheet]))
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a picture (H, W, 3) uint8 RGB in the format of its suffix. OSError where it cannot be written."""
     with whole_file(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack([legend, sheet])[..., ::-1])
+        temporary.write_bytes(cv2.imencode(path.suffix, pixels[..., ::-1])[1])  # OpenCV's writer tells no full disk
 
 
 def _tile(dataset: FaceDataset, index: int, predictions: Predictions, row: int, caption: str) -> np.ndarray:
