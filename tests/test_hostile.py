@@ -18,7 +18,7 @@ def parameter(case: hostile_files.Case):
     return pytest.param(case, id=case.name, marks=pytest.mark.long if slow else ())
 
 
-@pytest.mark.parametrize("case", map(parameter, hostile_files.CASES))
+@pytest.mark.parametrize("case", [parameter(case) for case in hostile_files.CASES])
 def test_nothing_in_it_is_run(case, tmp_path):
     hostile_files.untrained()
     outcome = hostile.open_in_process(case, tmp_path)
