@@ -193,8 +193,7 @@ def warp(image, crop_to_source, size: int):
     """Cut a square crop (size, size, C) out of an image by its map, bilinear, black outside.
 
     With tensors, crops (B, C, size, size) uint8 out of images (B, C, H, W) uint8 by maps (B, 2, 3) float64, on their
-    device; this one can be exported. Both agree within one gray level, with OpenCV 4, which samples at multiples of
-    1/32 pixel, only where the picture is smooth.
+    device; this one can be exported. Both agree within one gray level.
 
     The image is averaged in blocks first, see `reduction`.
     """
