@@ -16,18 +16,7 @@ from wingmark import protocol
 from wingmark.cli import main
 from wingmark.evaluation import Predictions
 
-HEATMAP = {
-    "network": {
-        "class_path": "wingmark.networks.FeatureNetwork",
-        "init_args": {
-            "backbone": "test_resnet",
-            "out_indices": [1, 2, 3],
-            "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
-        },
-    },
-    "codec": {"class_path": "wingmark.codecs.Heatmap"},
-    "loss": {"class_path": "wingmark.losses.AdaptiveWingLoss"},
-}
+HEATMAP = yaml.safe_load((Path(__file__).parent / "tiny_heatmap.yaml").read_text())
 
 
 @pytest.fixture

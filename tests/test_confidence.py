@@ -20,19 +20,7 @@ from wingmark.confidence import FEWEST, KNOTS, Calibration, isotonic_blocks
 from wingmark.landmark_cli import LandmarkCLI
 
 ROOT = Path(__file__).parents[1]
-HEATMAP = {
-    "network": {
-        "class_path": "wingmark.networks.FeatureNetwork",
-        "init_args": {
-            "backbone": "test_resnet",
-            "out_indices": [1, 2, 3],
-            "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
-        },
-    },
-    "codec": {"class_path": "wingmark.codecs.Heatmap"},
-    "loss": {"class_path": "wingmark.losses.AdaptiveWingLoss"},
-    "compile": False,
-}
+HEATMAP = {**yaml.safe_load((Path(__file__).parent / "tiny_heatmap.yaml").read_text()), "compile": False}
 
 
 def isotonic(value: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -11,18 +11,7 @@ import wingmark.run
 from wingmark.cli import main
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
-HEATMAP = {
-    "network": {
-        "class_path": "wingmark.networks.FeatureNetwork",
-        "init_args": {
-            "backbone": "test_resnet",
-            "out_indices": [1, 2, 3],
-            "head": {"class_path": "wingmark.networks.HeatmapHead", "init_args": {"channels": 16}},
-        },
-    },
-    "codec": {"class_path": "wingmark.codecs.Heatmap"},
-    "loss": {"class_path": "wingmark.losses.MSELoss"},
-}
+HEATMAP = yaml.safe_load((Path(__file__).parents[1] / "tiny_heatmap.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
