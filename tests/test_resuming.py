@@ -155,6 +155,13 @@ def test_the_best_checkpoint_goes_on_too(whole):
     assert_same_run(whole, PARTS)
 
 
+def test_a_training_that_was_killed_within_its_first_checkpoint_begins_anew(whole):
+    (PARTS / "checkpoints").mkdir(parents=True)
+    (PARTS / "checkpoints" / ".last.1.part.ckpt").touch()
+    fit(*GOING_ON)
+    assert_same_run(whole, PARTS)
+
+
 def test_what_ended_is_told_with_the_command_that_goes_on(whole, capsys, caplog):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with caplog.at_level("INFO"):
