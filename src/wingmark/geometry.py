@@ -219,9 +219,9 @@ def _warp_batch(images: Tensor, crop_to_source: Tensor, size: int) -> Tensor:
     highest = MAX_HALVINGS if torch.compiler.is_exporting() else int(level.max())
     pyramid = [_averaged(images, 2**n) for n in range(highest + 1)]
     pixels = torch.cat([picture.flatten(2) for picture in pyramid], 2)  # (B, C, N)
+    whole = {"dtype": torch.int64, "device": images.device}
     height, width = (
-        torch.cat([torch.full((1,), picture.shape[axis], device=images.device) for picture in pyramid])
-        for axis in (2, 3)
+        torch.cat([torch.full((1,), picture.shape[axis], **whole) for picture in pyramid]) for axis in (2, 3)
     )
     start = (height * width).cumsum(0) - height * width
     height, width, start = (of_level[level][:, None] for of_level in (height, width, start))

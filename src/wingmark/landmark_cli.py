@@ -135,11 +135,8 @@ class LandmarkCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        commands = LightningCLI.subcommands()
-        commands["validate"].add("verbose")  # a number is printed with its protocol
-        commands["test"].add("verbose")  # our own table says more than Lightning's
-        commands["predict"].add("return_predictions")  # they are written to a file
-        return commands
+        ours = {"verbose", "return_predictions", "weights_only"}  # what is printed, written and loaded is not asked
+        return {name: skipped | ours for name, skipped in LightningCLI.subcommands().items()}
 
     def after_fit(self) -> None:
         best = best_checkpoint(self.trainer)

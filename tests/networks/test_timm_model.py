@@ -116,7 +116,7 @@ def test_options_reach_timm():
     [
         ("hourglass1", {"widht": 64}, "unexpected keyword argument 'widht'"),
         ("hrnet_w18_small", {"width": 64}, "unexpected keyword argument.*width"),
-        ("hourglass1", {"width": 64.0}, "must be tuple of ints, but found element of type float"),
+        ("hourglass1", {"width": 64.0}, "empty.*argument"),
         ("hourglass1", {"stacks": 2}, "multiple values for keyword argument 'stacks'"),
         ("resnet10t", {"num_classes": 3}, "multiple values for keyword argument 'num_classes'"),
         ("test_vit", {"img_size": 32}, "multiple values for keyword argument 'img_size'"),

@@ -42,7 +42,7 @@ class TimmNetwork(nn.Module):
             )
         except TypeError as error:  # an argument that is unknown, or said twice
             raise ValueError(
-                f"timm cannot build {model} with num_classes and options {options} ({error}); "
+                f"timm cannot build {model} with num_classes and options {options} ({str(error).splitlines()[0]}); "
                 "leave out what it does not take, or choose another model"
             ) from error
         for name in classifier_names(self.model):
