@@ -72,6 +72,9 @@ HOSTILE = {
     "text of no known type": array(4, (1, 4), element(0, b"abcd")),
     "sparse": array(5, (2, 2), DOUBLES, DOUBLES, DOUBLES),
     "nested 2000 deep": reduce(lambda inner, _: array(1, (1, 1), inner), range(2000), array(6, (2, 2), DOUBLES)),
+    "more than 2**18 empty cells": array(1, (1, 2**20), struct.pack("<II", 14, 0) * 2**20),
+    "bytes that become 240 MB": array(6, (1, 30_000_000), element(2, bytes(30_000_000))),
+    "fields of no struct, and too many axes": array(2, (1,) * 33, element(5, struct.pack("<i", 32)), element(1, b"")),
     "a bomb": element(15, zlib.compress(bytes(2**29)))[: -7 or None],
     "an element in an element": element(15, zlib.compress(element(15, zlib.compress(array(6, (2, 2), DOUBLES))))),
 }
@@ -88,6 +91,22 @@ def test_what_bytes_claim_is_not_believed(mat, case):
         mat_file(mat)
     assert time.perf_counter() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+@pytest.mark.parametrize("depth", [10, 11])
+def test_cells_in_cells(mat, depth):
+    content = array(9, (2**23, 1), element(2, bytes(2**23)))
+    for _ in range(depth):
+        content = array(1, (1, 1), content)
+    mat.write_bytes(mat.read_bytes()[:128] + content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if depth == 10:
+        assert mat_file(mat)["x"].shape == (2**23,)
+    else:
+        with pytest.raises(ValueError, match="an array within 11 others"):
+            mat_file(mat)
+    # KiB; one copy of 8 MiB at each level would be more.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 2**10
 
 
 def test_missing_variable(mat):
