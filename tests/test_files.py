@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -23,6 +24,15 @@ def test_an_error_leaves_the_earlier_file(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "earlier" and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
+def test_room_is_asked_for_where_there_is_none(tmp_path, number):
+    said = r"a\.json cannot be written .*; what was there before still is"
+    with pytest.raises(OSError, match=said) as error, whole_file(tmp_path / "a.json"):
+        raise OSError(number, os.strerror(number))
+    assert os.strerror(number) in str(error.value)
+    assert str(error.value).endswith(": make room") == (number not in (errno.EIO, errno.EROFS))
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):

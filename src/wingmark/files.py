@@ -1,11 +1,13 @@
 """Writing files that others rely on: whole or not at all."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEFTOVER = re.compile(r"\..*\.(\d+)\.part(\.\w+)?")
 
 
@@ -14,20 +16,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; what was written there is flushed and renamed to `path` at the end.
 
     An error in between leaves an earlier file of that name as it was and removes the temporary one; OSError names the
-    file where the disk is full. A killed process leaves it behind: see `remove_leftovers`.
+    file where it cannot be written. A killed process leaves it behind: see `remove_leftovers`.
     """
     # The suffix stays: writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)  # or a loss of power could undo the renaming
+        flush(path.parent)  # or a loss of power could undo the renaming
     except OSError as error:
         if error.filename not in (None, str(temporary), str(path.parent)):
             raise  # an error of something else
-        raise OSError(f"{path} cannot be written ({error}); what was there before still is: make room") from error
+        way_out = ": make room" if error.errno in FULL else ""
+        raise OSError(f"{path} cannot be written ({error}); what was there before still is{way_out}") from error
     finally:
         if temporary.exists():
             temporary.unlink()
@@ -41,7 +44,8 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Return once a file, or the names in a folder, would survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from wingmark.data import LandmarkDataModule
-from wingmark.data.regions import Regions
+from wingmark.data.regions import Regions, start_loading
 from wingmark.data.sources import CSVFaces, SyntheticFaces
 from wingmark.protocol import get
 
@@ -93,6 +94,51 @@ def test_a_file_that_may_not_grow_leaves_the_other_caches(tmp_path):
     same_as_uncached(tmp_path)
 
 
+def build_with_loaders(folder: Path) -> None:
+    one = regions(40)
+    cut = one.cut
+
+    def slow(index: int):
+        (folder / f"loader {os.getpid()}").touch()
+        time.sleep(0.1)
+        return cut(index)
+
+    one.cut = slow
+    one.keep_in(folder / "cache", num_workers=2)
+
+
+def test_loader_processes_survive_what_is_sent_to_all(tmp_path, capfd):
+    process = multiprocessing.get_context("fork").Process(target=build_with_loaders, args=(tmp_path,))
+    process.start()
+    while len(loaders := list(tmp_path.glob("loader *"))) < 2:
+        time.sleep(0.01)
+    for loader in loaders:
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+            os.kill(int(loader.name.split()[1]), number)
+    process.join()
+    assert process.exitcode == 0 and "Traceback" not in capfd.readouterr().err
+    assert len(list(tmp_path.glob("loader *"))) == 2
+
+
+class Numbers(Dataset):
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_loader_processes_end_when_their_parent_tells_them():
+    loader = iter(DataLoader(Numbers(), num_workers=2, worker_init_fn=start_loading, multiprocessing_context="fork"))
+    next(loader)
+    start = time.monotonic()
+    for process in multiprocessing.active_children():
+        process.terminate()
+        process.join(20)
+        assert process.exitcode == 0
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
@@ -113,6 +159,22 @@ def test_a_read_only_cache_that_is_complete_is_read(tmp_path):
         same_as_uncached(tmp_path)
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_changed_bit_is_noticed_in_every_process(tmp_path):
+    build(tmp_path)
+    path = tmp_path / regions().key() / "pixels.bin"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the last face
+    path.write_bytes(content)
+    cached = regions()
+    cached.keep_in(tmp_path, num_workers=0)
+    for index in range(11):
+        cached[index]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"is damaged \(face 11 is not as it was written\); delete it") as error:
+            cached[11]
+        assert str(path.parent) in str(error.value)
 
 
 @pytest.mark.parametrize("damage", ["pixels.bin", "index.npz"])
@@ -167,17 +229,18 @@ def test_damaged_faults_are_named(tmp_path, content):
     regions().faults(tmp_path, 0)
     (path,) = tmp_path.iterdir()
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"-faults\.json: .*(delete it|unpack it again)"):
+    with pytest.raises(ValueError, match=r"-faults\.json: .*; delete it$"):
         regions().faults(tmp_path, 0)
 
 
 HOSTILE_INDEX = {
-    "other shapes": {"shapes": np.array([[2, 2, 3]]), "to_image": np.zeros((12, 2, 3))},
-    "no numbers": {"shapes": np.array([["a", "b", "c"]] * 12), "to_image": np.zeros((12, 2, 3))},
-    "one axis": {"shapes": np.arange(12), "to_image": np.zeros((12, 2, 3))},
-    "negative": {"shapes": np.array([[-2, -2, 3]] * 12), "to_image": np.zeros((12, 2, 3))},
-    "far too large": {"shapes": np.full((12, 3), 2**21), "to_image": np.zeros((12, 2, 3))},
-    "objects": {"shapes": np.array([object()] * 12), "to_image": np.zeros((12, 2, 3))},
+    "other shapes": ({"shapes": np.array([[2, 2, 3]])}, "not one of 12 faces"),
+    "no numbers": ({"shapes": np.array([["a", "b", "c"]] * 12)}, "not one of 12 faces"),
+    "one axis": ({"shapes": np.arange(12)}, "not one of 12 faces"),
+    "other checksums": ({"checksums": np.zeros((12, 2), np.uint32)}, "not one of 12 faces"),
+    "negative": ({"shapes": np.array([[-2, -2, 3]] * 12)}, "does not fit the pixels"),
+    "far too large": ({"shapes": np.full((12, 3), 2**21)}, "does not fit the pixels"),
+    "objects": ({"shapes": np.array([object()] * 12)}, "no .npz file of plain arrays"),
 }
 
 
@@ -185,6 +248,8 @@ HOSTILE_INDEX = {
 def test_an_index_that_does_not_fit_is_refused(tmp_path, case):
     build(tmp_path)
     folder = tmp_path / regions().key()
-    np.savez(folder / "index.npz", allow_pickle=True, **HOSTILE_INDEX[case])
-    with pytest.raises(ValueError, match="is damaged .*delete it"):
+    changes, said = HOSTILE_INDEX[case]
+    with np.load(folder / "index.npz") as index:
+        np.savez(folder / "index.npz", allow_pickle=True, **{**index, **changes})
+    with pytest.raises(ValueError, match=f"is damaged .*{said}.*; delete it"):
         regions().keep_in(tmp_path, num_workers=0)

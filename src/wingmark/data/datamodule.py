@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 
 from wingmark import protocol as protocols
 from wingmark.data.balancing import PoseBalancing, Poses
-from wingmark.data.dataset import FaceDataset, digest, start_loading
+from wingmark.data.dataset import FaceDataset, digest
 from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.own_boxes import with_own_boxes
-from wingmark.data.regions import Regions
+from wingmark.data.regions import Regions, start_loading
 from wingmark.data.samplers import FaceSampler, position
 from wingmark.data.sources.reading import entry, leaving_out, tell_left_out
 from wingmark.data.sources.source import SPLITS, Source, Split
@@ -201,10 +201,14 @@ class LandmarkDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Sequence]:
         """Goes into every checkpoint: the faces that it was trained on and chosen by, and where training stands."""
         faces = {split: sorted(map(digest, self.faces(split))) for split in ("train", "val")}
-        return {**faces, "position": position(self.trainer.fit_loop, self.batch_size)}
+        where = position(self.trainer.fit_loop, self.batch_size)
+        return {**faces, "position": where, "faces_per_step": self.batch_size * self.trainer.world_size}
 
     def load_state_dict(self, state: dict[str, Sequence]) -> None:
         self._position = state.get("position", self._position)
+        now, then = self.batch_size * self.trainer.world_size, state.get("faces_per_step")
+        if self.trainer.state.fn == "fit" and self._position[1] and now != then:
+            raise ValueError(f"data.batch_size x processes is {now}; go on with the {then} of this epoch until its end")
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
             # Those of `all` that another cut makes test faces would be found better than new ones.

@@ -1,13 +1,12 @@
 """From faces to samples: one affine warp, then photometric transforms."""
 
 import hashlib
-import signal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from wingmark.data.regions import Regions, one_thread
+from wingmark.data.regions import Regions
 from wingmark.geometry import apply, compose, invert, warp
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric
@@ -64,13 +63,3 @@ def digest(face: Face) -> str:
     """Names a face by its file and annotation, wherever the file lies and under whatever name sets are combined."""
     content = face.image.name.encode() + face.landmarks_image.round(2).tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def start_loading(worker: int) -> None:
-    """For loader processes: one thread, and no sudden end by a signal that reaches all processes of a training.
-
-    That process decides when to end, and may need another batch until then. It has a minute.
-    """
-    one_thread(worker)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))

@@ -9,9 +9,13 @@ import fcntl
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
+import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +26,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from wingmark.data.sources.reading import json_of
+from wingmark.data.sources.reading import parsing
 from wingmark.data.sources.source import Source
-from wingmark.files import whole_file
+from wingmark.files import flush, whole_file
 from wingmark.foreign import read_arrays
 from wingmark.geometry import compose, invert, pixel_sides, reduction
 from wingmark.progress import progress
@@ -142,7 +146,7 @@ class Regions(Dataset):
     def key(self) -> str:
         """Changes with the faces, their images and the crop rule: a stale cache is never read."""
         digest = hashlib.sha256(
-            f"2 {self.crop_size} {self.reach} {self.context} {self.protocol.margin} {self.protocol.crop}".encode()
+            f"3 {self.crop_size} {self.reach} {self.context} {self.protocol.margin} {self.protocol.crop}".encode()
         )
         for face in self.faces:
             digest.update(f"{face.id} {self.source.image_version(face)} {self.protocol.crop_box(face)}\n".encode())
@@ -151,11 +155,12 @@ class Regions(Dataset):
 
 def _known_faults(path: Path, count: int) -> dict[int, str]:
     """The faults, by the index of their face, that `Regions.faults` wrote; ValueError where the file is damaged."""
-    faults = json_of(path)
     indices = {str(index) for index in range(count)}
-    if not (isinstance(faults, dict) and faults.keys() <= indices):
-        raise ValueError(f"{path}: expected faults by the index of a face, below {count}; delete it")
-    return {int(index): str(fault) for index, fault in faults.items()}
+    with parsing(path, f"list of faults by the index of a face, below {count}", "delete it"):
+        faults = json.loads(path.read_text())
+        if not faults.keys() <= indices:
+            raise ValueError(f"it has {sorted(faults.keys() - indices)[0]:.80}")
+        return {int(index): str(fault) for index, fault in faults.items()}
 
 
 class _Faults(Dataset):
@@ -179,22 +184,28 @@ class _Cache:
     """Regions in one memory-mapped file, shared by all workers and processes of a machine."""
 
     def __init__(self, path: Path, count: int) -> None:
+        self.path = path
         try:
             index = read_arrays(path / "index.npz")
-            self.shapes, self.to_image = index["shapes"], index["to_image"]
+            self.shapes, self.to_image, self.checksums = index["shapes"], index["to_image"], index["checksums"]
             self.pixels = np.memmap(path / "pixels.bin", np.uint8, "r")
-            expected = (count, 3), (count, 2, 3), "if"
-            if (self.shapes.shape, self.to_image.shape, self.shapes.dtype.kind + self.to_image.dtype.kind) != expected:
+            arrays = self.shapes, self.to_image, self.checksums
+            if [(a.shape, a.dtype.kind) for a in arrays] != [((count, 3), "i"), ((count, 2, 3), "f"), ((count,), "u")]:
                 raise ValueError(f"its index is not one of {count} faces")
             if (self.shapes < 1).any() or self.shapes.prod(1, dtype=float).sum() != len(self.pixels):
                 raise ValueError("its index does not fit the pixels")
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"the cache {path} is damaged ({error}); delete it") from error
         self.ends = np.cumsum(self.shapes.prod(1))
+        self.checked = np.zeros(count, bool)  # by this process
 
     def __getitem__(self, index: int) -> Region:
         shape, end = self.shapes[index], self.ends[index]
-        return Region(self.pixels[end - shape.prod() : end].reshape(shape), self.to_image[index])
+        pixels = self.pixels[end - shape.prod() : end]
+        if not self.checked[index] and zlib.crc32(pixels) != self.checksums[index]:
+            raise ValueError(f"the cache {self.path} is damaged (face {index} is not as it was written); delete it")
+        self.checked[index] = True
+        return Region(pixels.reshape(shape), self.to_image[index])
 
     @staticmethod
     def write(path: Path, regions: Regions, num_workers: int) -> None:
@@ -204,25 +215,26 @@ class _Cache:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             loader = in_order(regions, num_workers)
-            shapes, to_image = [], []
+            shapes, to_image, checksums = [], [], []
             with open(temporary / "pixels.bin", "wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # the system lifts it when this process ends, however it does
                 for region in progress(loader, "Cutting faces out of their images", len(regions)):
                     file.write(region.pixels.data)
                     shapes.append(region.pixels.shape)
                     to_image.append(region.to_image)
+                    checksums.append(zlib.crc32(region.pixels))
                 file.flush()
-                os.fsync(file.fileno())
-                with open(temporary / "index.npz", "wb") as index:
-                    np.savez(index, shapes=np.array(shapes), to_image=np.array(to_image))
-                    index.flush()
-                    os.fsync(index.fileno())
+                index = temporary / "index.npz"
+                np.savez(index, shapes=shapes, to_image=to_image, checksums=np.array(checksums, np.uint32))
+                for written in (temporary / "pixels.bin", index, temporary):
+                    flush(written)
                 try:
                     temporary.rename(path)
                 except OSError:
                     if not path.is_dir():
                         raise
                     # Another run was faster; its regions are the same.
+                flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -244,9 +256,24 @@ def _told(folder: Path) -> Iterator[None]:
         raise OSError(f"{error}; data.cache is {folder}: give another folder, or null") from error
 
 
-def one_thread(worker: int) -> None:
-    """For loader processes: OpenCV's own threads in each of them would fight for the cores."""
-    cv2.setNumThreads(0)
+def start_loading(worker: int) -> None:
+    """For loader processes: one thread, and no sudden end by a signal that reaches all processes of a command.
+
+    That process decides when to end, and may need another batch until then.
+    """
+    cv2.setNumThreads(0)  # in each of them they would fight for the cores
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where no scheduler ends a job
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told, daemon=True).start()
+
+
+def _end_when_told() -> None:
+    """End this process by a SIGTERM of the one that started it, or within a minute after another's."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != multiprocessing.parent_process().pid:
+        signal.alarm(60)
+    os._exit(0)
 
 
 def in_order(items: Dataset, num_workers: int) -> DataLoader:
@@ -256,7 +283,7 @@ def in_order(items: Dataset, num_workers: int) -> DataLoader:
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_unchanged,
-        worker_init_fn=one_thread,
+        worker_init_fn=start_loading,
         generator=torch.Generator(),  # its own: what training draws is the same whether there was a cache or not
     )
 
