@@ -63,12 +63,22 @@ def test_a_full_disk_is_an_error_and_leaves_the_earlier_one(folder):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"last.ckpt cannot be written .* what was there before still is"):
+        with pytest.raises(
+            OSError, match=r"last.ckpt cannot be written .*File too large.*; what was there before still is: make room"
+        ):
             WholeCheckpoints().save_checkpoint(checkpoint(3), folder / "last.ckpt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert read_checkpoint(folder / "last.ckpt")["step"] == 2
+
+
+def test_equal_checkpoints_are_equal_bytes(folder):
+    for name in ("a", "b"):
+        WholeCheckpoints().save_checkpoint(checkpoint(1), folder / name / f"{name}.ckpt")
+    content = (folder / "a" / "a.ckpt").read_bytes()
+    assert content == (folder / "b" / "b.ckpt").read_bytes() == (folder / "best.ckpt").read_bytes()
+    assert b"archive/data/0" in content and b".part" not in content
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(folder):

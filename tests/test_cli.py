@@ -239,3 +239,20 @@ def test_loading_refuses_what_is_not_ours(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="does not say how its model was built"):
         wingmark.run.load(tmp_path / "x.ckpt")
+
+
+def test_an_interrupt_while_modules_are_imported_is_a_sentence(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wingmark.cli.import_module", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["compare"])
+    assert end.value.code == 130 and capsys.readouterr().err == "ended by SIGINT\n"
+
+
+def test_a_run_without_a_best_checkpoint_names_the_last(recipe):
+    main(["fit", "--config", str(recipe), "--name", "a", "--trainer.limit_val_batches", "0"])
+    said = refusal("test", "--run", "runs/a")
+    assert "best.ckpt does not exist: no validation ended; take runs/a/checkpoints/last.ckpt" in said
+    main(["test", "--run", "runs/a", "--ckpt_path", "runs/a/checkpoints/last.ckpt"])

@@ -21,8 +21,6 @@ def parameter(case: hostile_files.Case):
 def test_nothing_in_it_is_run(case, tmp_path):
     outcome = hostile.open_in_process(case.name, tmp_path)
     assert hostile.fault(case, outcome) is None
-    if outcome.error != "SystemExit":  # a command line that cannot be parsed is told on several lines
-        assert outcome.said is None or "\n" not in outcome.said
 
 
 @pytest.mark.parametrize("case", hostile_files.OTHERS, ids=lambda case: case.name)

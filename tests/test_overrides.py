@@ -103,6 +103,14 @@ def test_what_cannot_go_on_is_refused(here, arguments, says):
     assert says in str(end.value)
 
 
+def test_a_checkpoint_that_does_not_say_its_optimizer_is_refused(here):
+    checkpoint = torch.load(here, weights_only=True)
+    del checkpoint["wingmark"]["model"]["optimizer"]
+    torch.save(checkpoint, "x.ckpt")
+    with pytest.raises(SystemExit, match="does not say which optimizer and schedule it was trained with"):
+        resumed(Path("x.ckpt"))
+
+
 class Triangles(torch.optim.lr_scheduler.CyclicLR):
     """A schedule whose state holds its settings."""
 

@@ -26,7 +26,17 @@ SETTINGS = {
     "no validation": ["--trainer.limit_val_batches=0"],
     "one step an epoch": ["--data.batch_size=24", "--trainer.max_epochs=9"],
     "a number of steps": ["--trainer.max_steps=8", "--trainer.max_epochs=-1"],
+    "a scaler whose scale grows": ["--config=scaler.yaml"],
 }
+SCALER = """
+trainer:
+  plugins:
+    - class_path: pytorch_lightning.plugins.MixedPrecision
+      init_args:
+        precision: 16-mixed
+        device: cpu
+        scaler: {class_path: torch.amp.GradScaler, init_args: {device: cpu, growth_interval: 2}}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +99,8 @@ def assert_same(one: Any, other: Any) -> None:
 
 def assert_same_run(whole: Path, parts: Path) -> None:
     one, other = load(whole), load(parts)
-    averages = {"current_model_state", "averaging_state"} & one.keys()
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "continuation", "epoch", "global_step", *averages):
+    some = {"current_model_state", "averaging_state", "MixedPrecision"} & one.keys()
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "continuation", "epoch", "global_step", *some):
         assert_same(one[key], other[key])
     if (whole / "checkpoints" / "best.ckpt").exists():
         for key in ("state_dict", "global_step"):
@@ -112,6 +122,7 @@ GOING_ON = ["--name=parts", "--ckpt_path=last"]
     [pytest.param(name, marks=[pytest.mark.long] * (number > 0)) for number, name in enumerate(SETTINGS)],
 )
 def test_going_on_is_exact(setting):
+    Path("scaler.yaml").write_text(SCALER)
     settings = SETTINGS[setting]
     fit(*settings, "--name=whole")
     parts = [*settings, *GOING_ON]
@@ -128,6 +139,82 @@ def test_a_validation_that_was_interrupted_is_done_again(whole):
     assert load(PARTS)["global_step"] == 3 and not (PARTS / "checkpoints" / "best.ckpt").exists()
     fit(*GOING_ON)
     assert_same_run(whole, PARTS)
+
+
+@pytest.mark.parametrize("step", [3, 9], ids=["of the first epoch", "of the last epoch"])
+def test_a_signal_in_the_last_batch_of_a_validation_counts(whole, step, monkeypatch):
+    """No batch comes after it, and where it is the last epoch no step either."""
+    usual = LandmarkModule.on_validation_epoch_end
+
+    def ended(self: LandmarkModule) -> None:
+        usual(self)
+        if self.trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(LandmarkModule, "on_validation_epoch_end", ended)
+        fit(*GOING_ON)
+    assert end.value.code == 143 and load(PARTS)["global_step"] == step
+    fit(*GOING_ON)
+    assert_same_run(whole, PARTS)
+
+
+def test_going_on_after_a_number_of_steps_is_exact():
+    """Also where these end in the middle of an epoch, which Lightning takes for done."""
+    steps = ["--trainer.max_epochs=-1", "--model.schedule=null"]
+    fit(*steps, "--trainer.max_steps=8", "--name=whole")
+    for number in (4, 6, 8):
+        fit(*steps, f"--trainer.max_steps={number}", *GOING_ON)
+    assert_same_run(Path("runs/whole"), PARTS)
+
+
+@pytest.fixture(scope="module")
+def within_an_epoch(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("within")
+    interrupted(f"--runs={folder}", "--name=a", f"--config={ROOT}/configs/overlays/ema.yaml", step=4)
+    return folder / "a"
+
+
+REFUSED = {
+    "another optimizer": (["--model.optimizer=torch.optim.SGD"], "model.optimizer is torch.optim.SGD"),
+    "another network": (["--model.network.init_args.model=test_vit"], "the weights of another model (Missing key(s)"),
+    "fewer epochs": (["--trainer.max_epochs=0"], "trained for 1 epochs, trainer.max_epochs is 0: raise it"),
+    "another batch size": (["--data.batch_size=4"], "is 4; go on with the 8 of this epoch until its end"),
+    "no average": (["--trainer.callbacks=null"], "holds an average of weights (MovingAverage)"),
+    "no such checkpoint": (["--ckpt_path=best"], "--ckpt_path best does not exist; give last, or a file"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_gone_on_with_is_refused_and_leaves_all_as_it_was(within_an_epoch, arguments, says):
+    before = {path: path.read_bytes() for path in within_an_epoch.rglob("*") if path.is_file()}
+    config = f"--config={within_an_epoch}/config.yaml"
+    with pytest.raises(SystemExit) as end:
+        main(["fit", config, "--ckpt_path=last", *arguments])
+    assert says in str(end.value)
+    assert {path: path.read_bytes() for path in within_an_epoch.rglob("*") if path.is_file()} == before
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_trained(within_an_epoch):
+    run = Path("runs/a")
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("best.ckpt", "last.ckpt"):
+        (run / "checkpoints" / name).write_bytes((within_an_epoch / "checkpoints" / "last.ckpt").read_bytes()[:-100])
+    with pytest.raises(SystemExit, match="holds no whole checkpoint; delete runs/a, or choose another --name"):
+        fit("--name=a", "--ckpt_path=last")
+
+
+def test_a_validation_between_two_steps_is_refused():
+    """Gradients are under way, which no checkpoint holds."""
+    arguments = ["--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=3", "--data.batch_size=4"]
+    with pytest.raises(SystemExit, match=r"make trainer.val_check_interval a multiple .*accumulate_grad_batches \(2\)"):
+        fit(*arguments)
+
+
+def test_all_epochs_are_done(whole, caplog):
+    with caplog.at_level("INFO"):
+        fit(f"--runs={whole.parent}", "--name=a", "--ckpt_path=last")
+    assert "all 3 epochs are done; to train for longer, raise trainer.max_epochs" in caplog.messages
 
 
 def test_curves_have_every_step_once(whole):

@@ -100,12 +100,47 @@ def test_a_signal_to_any_of_two_processes_ends_both(to, number):
 
 
 @pytest.mark.long
+def test_a_job_of_slurm_with_loaders_starts_again(tmp_path, monkeypatch):
+    """SLURM tells the end of its time to every process of a step."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # where Lightning starts processes itself
+    process = start(*LONG, "--data.num_workers=2")
+    wait_for("runs/a/checkpoints/best.ckpt", process)
+    os.killpg(process.pid, signal.SIGUSR1)
+    assert_ended_well(process, signal.SIGUSR1)
+    assert Path("calls").read_text() == "requeue 4711\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [0, 1, 3])
+def test_a_signal_to_the_second_process_before_training_ends_the_first_too(seconds):
+    """They may be waiting for each other."""
+    process = start(*LONG, *TWO)
+    while True:
+        try:
+            second = second_process(process)
+            break
+        except AssertionError:
+            assert process.poll() is None, Path("log.txt").read_text()
+            time.sleep(0.02)
+    time.sleep(seconds)
+    os.kill(second, signal.SIGTERM)
+    process.wait(timeout=60)
+    wait_until_all_ended(process, 60)
+
+
+@pytest.mark.long
 def test_a_second_interrupt_ends_at_once():
     process = start(command=("-c", SLOW))
     wait_for("in_step", process)
     os.killpg(process.pid, signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=2)  # for the step that is running
+    assert "ending after this step; Ctrl-C again ends at once, without saving\n" in Path("log.txt").read_text()
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=2) == -signal.SIGINT  # 130 in a shell
 

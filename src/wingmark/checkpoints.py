@@ -21,18 +21,22 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        try:
-            with whole_file(Path(path)) as temporary:
-                torch.save(checkpoint, temporary)
-        except RuntimeError as error:  # how torch's writer tells a full disk
-            raise OSError(f"{path} cannot be written ({error}); what was there before still is: make room") from error
+        # Given a name, torch would store it: the temporary one, which is another in every process.
+        with whole_file(Path(path)) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # what torch's writer makes of a file that cannot be written
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return read_for_lightning(path)
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The checkpoint in a folder that is furthest in training; damaged ones are named and left out."""
+    """The checkpoint in a folder to go on from: last.ckpt, or else the one written last.
+
+    Damaged ones are named and left out, weights alone are too.
+    """
     oldest_first = sorted(folder.glob("[!.]*.ckpt"), key=lambda path: (path.stem == "last", path.stat().st_mtime_ns))
     for path in reversed(oldest_first):
         try:
@@ -41,3 +45,13 @@ def newest_whole(folder: Path) -> Path | None:
         except ValueError as error:
             log.warning("%s; looking for an earlier one", error)
     return None
+
+
+def best_of(run: Path) -> Path:
+    """The best checkpoint of a run folder. FileNotFoundError where there is none."""
+    path = run / "checkpoints" / "best.ckpt"
+    last = path.with_name("last.ckpt")
+    if not path.is_file():
+        way_out = f"no validation ended; take {last}" if last.is_file() else "give the folder of a `wingmark fit`"
+        raise FileNotFoundError(f"{path} does not exist: {way_out}")
+    return path

@@ -55,6 +55,9 @@ def main(args: list[str] | None = None) -> Any:
         elif rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         return module.run(arguments)
+    except KeyboardInterrupt:  # training handles it itself once its modules are imported
+        print("ended by SIGINT", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         # Lightning's own exception for settings is told by its name: importing it takes as long as Lightning.
         told = isinstance(error, ValueError | OSError | ImportError)

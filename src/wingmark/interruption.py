@@ -5,13 +5,18 @@ import signal
 import subprocess
 from types import FrameType, TracebackType
 
+from pytorch_lightning.utilities import rank_zero_only
+
 
 class Interrupted(BaseException):
-    """A signal ended the command; `number` is that of the signal, the message may say how to go on."""
+    """A signal ended the command; `number` is that of the signal, the message may say how to go on.
 
-    def __init__(self, number: int, message: str | None = None) -> None:
+    agreed: all processes end together.
+    """
+
+    def __init__(self, number: int, message: str | None = None, agreed: bool = False) -> None:
         super().__init__(message or f"ended by {signal.Signals(number).name}")
-        self.number = number
+        self.number, self.agreed = number, agreed
 
     @property
     def status(self) -> int:
@@ -45,7 +50,9 @@ class Signals:
             raise Interrupted(number)
         self.received = number
         if number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends the process
+            signal.signal(number, signal.SIG_DFL)
+            if rank_zero_only.rank == 0:
+                os.write(2, b"\nending after this step; Ctrl-C again ends at once, without saving\n")
 
 
 def requeue() -> None:

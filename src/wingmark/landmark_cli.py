@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from wingmark.callbacks import ChosenRates, Continuation, Dashboard, FiniteSteps, LastCheckpoint, PredictionWriter
 from wingmark.callbacks.dashboard import best_checkpoint
+from wingmark.callbacks.progress_bar import Bar
 from wingmark.checkpoints import WholeCheckpoints, newest_whole
 from wingmark.data import LandmarkDataModule
 from wingmark.files import remove_leftovers, whole_file
@@ -40,35 +41,22 @@ class LandmarkParser(LightningArgumentParser):
         super().error(message, ex)
 
 
-class Bar(TQDMProgressBar):
-    """One line of progress, drawn at most four times a second, without the version of the log."""
-
-    drawn = 0.0  # when, in seconds
-
-    def _should_update(self, current: int, total: int) -> bool:
-        now = time.monotonic()
-        due = self.is_enabled and (current == total or now - self.drawn > 0.25)
-        if due:
-            self.drawn = now
-        return due
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the resolved config to `config.yaml` in the run folder when fitting starts, and to the loggers."""
+    """Writes the resolved config to `config.yaml` in the run folder, and to the loggers.
+
+    Not before training starts: of a run that cannot be gone on with as asked, config.yaml stays as it was.
+    """
 
     def __init__(self, parser: LandmarkParser, config: Namespace, *, folder: Path, chosen: Namespace) -> None:
         # `chosen` is what the user said; in `config` loggers and folders already belong to this run.
-        super().__init__(parser, chosen, save_to_log_dir=False)
+        super().__init__(parser, chosen)
         self.folder = folder
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        pass
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         content = self.parser.dump(self.config, skip_unset=False)
         with whole_file(self.folder / "config.yaml") as path:
             path.write_text(content)
@@ -109,7 +97,7 @@ class LandmarkCLI(LightningCLI):
             "--checkpoint_minutes",
             type=NonNegativeFloat,
             default=10,
-            help="how often last.ckpt is written, beside the end of each epoch",
+            help="how often last.ckpt is written, besides at each validation",
         )
         parser.add_argument(
             "--on_nonfinite",
@@ -144,7 +132,7 @@ class LandmarkCLI(LightningCLI):
             nme = f"best validation NME {100 * best.best_model_score:.2f} %"
             self._say(f"{self.folder}: {nme}, protocol {self.model.protocol.label}")
         elif not self.trainer.fast_dev_run:
-            self._say(f"{self.folder}: no best.ckpt, since training ended before its first validation; train longer")
+            self._say(f"{self.folder}: no best.ckpt, since no validation ended")
 
     def validate(self, **kwargs: Any) -> None:
         (scores,) = self.trainer.validate(**kwargs, verbose=False)
@@ -188,6 +176,10 @@ class LandmarkCLI(LightningCLI):
             raise ValueError("trainer.default_root_dir is not used; --runs and --name say where a run goes")
         self.save_config_kwargs = {"folder": self.folder, "chosen": self._chosen(config)}
         config.trainer.default_root_dir = str(self.folder)
+        if config.ckpt_path not in (None, "last") and not Path(config.ckpt_path).is_file():
+            raise FileNotFoundError(
+                f"--ckpt_path {config.ckpt_path} does not exist; give last, or a file such as .../best.ckpt"
+            )
         callbacks = self.trainer_defaults["callbacks"] = []
         if config.trainer.enable_progress_bar is not False:
             callbacks.append(Bar())
@@ -240,7 +232,10 @@ class LandmarkCLI(LightningCLI):
         return best
 
     def _newest_checkpoint(self) -> str | None:
-        path = newest_whole(self.folder / "checkpoints")
+        folder = self.folder / "checkpoints"
+        path = newest_whole(folder)
+        if path is None and any(folder.glob("[!.]*")):
+            raise ValueError(f"{folder} holds no whole checkpoint; delete {self.folder}, or choose another --name")
         if path is None:
             log.warning("%s holds no checkpoint to go on from: training starts at the beginning", self.folder)
         else:
@@ -289,6 +284,11 @@ class LandmarkCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         # Ours wait for the end of a step, on all processes; Lightning's would take their place.
         self.trainer._signal_connector.register_signal_handlers = lambda: None
+        plugin = type(self.trainer.strategy.checkpoint_io).__name__
+        if plugin != "TorchCheckpointIO":
+            raise ValueError(
+                f"trainer.plugins: {plugin} would write checkpoints; leave it out, wingmark writes them whole"
+            )
         self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         config = self.config[self.subcommand]
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:

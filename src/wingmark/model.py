@@ -100,10 +100,10 @@ class LandmarkModule(LandmarkFinder):
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
         except RuntimeError as error:
-            faults = str(error).strip().splitlines()
+            first = str(error).strip().splitlines()[1].strip().split('", ')[0].replace('"', "")
             raise ValueError(
-                f"the checkpoint holds the weights of another model ({len(faults) - 1} differences, first: "
-                f"{faults[1].strip()[:120]}); give the model settings of its training, as `--run` does"
+                f"the checkpoint holds the weights of another model ({first}); take the model settings of its "
+                "training, which config.yaml of its run has"
             ) from error
 
     def _compile_objective(self, stage: str) -> None:

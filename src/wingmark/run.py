@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from wingmark import training
 from wingmark.callbacks.finite_steps import Part, loss_and_gradient
 from wingmark.cascade import Cascade
+from wingmark.checkpoints import best_of
 from wingmark.data import LandmarkDataModule
 from wingmark.foreign import read_checkpoint, read_yaml
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
@@ -31,7 +32,7 @@ def load(path: str | Path) -> LandmarkModule | Cascade:
     names other classes.
     """
     path = Path(path)
-    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    file = best_of(path) if path.is_dir() else path
     checkpoint = read_checkpoint(file)
     about = checkpoint.get("wingmark")
     if not isinstance(about, dict) or not isinstance(about.get("model"), dict):

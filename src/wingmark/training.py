@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from wingmark.checkpoints import best_of
 from wingmark.foreign import read_yaml
 from wingmark.interruption import Interrupted, requeue
 from wingmark.landmark_cli import LandmarkCLI
@@ -22,9 +23,11 @@ def run(args: list[str]) -> LandmarkCLI:
         return LandmarkCLI(of_run(args))
     except Interrupted as interruption:
         if rank_zero_only.rank:
-            sys.exit(0)  # with another status Lightning kills the first process, which may still be closing its loggers
+            # With another status than 0 Lightning kills the first process: not while that closes its loggers, but where
+            # it would wait for this one.
+            sys.exit(0 if interruption.agreed else interruption.status)
         print(interruption, file=sys.stderr)
-        if interruption.number == signal.SIGUSR1:
+        if interruption.number == signal.SIGUSR1 and not interruption.agreed:
             requeue()
         sys.exit(interruption.status)
 
@@ -40,18 +43,17 @@ def of_run(args: list[str]) -> list[str]:
     run = Path(args[position + 1])
     if args[0] == "fit":
         raise ValueError(f"--run is for finished runs; resume with --ckpt_path last --name {run.name}")
-    config, weights = run / "config.yaml", run / "checkpoints" / "best.ckpt"
-    for path in (config, weights):
-        if not path.is_file():
-            raise FileNotFoundError(f"--run {run}: {path} does not exist; give the folder of a finished `wingmark fit`")
+    config, rest = run / "config.yaml", args[1:position] + args[position + 2 :]
+    if not config.is_file():
+        raise FileNotFoundError(f"--run {run}: {config} does not exist; give the folder of a `wingmark fit`")
     if "first" in read_yaml(config)["model"]:
         raise ValueError(
             f"--run {run} is a cascade, which `wingmark cascade` has tested; other scores of what it found give "
             f"wingmark evaluate --predictions {run}/predictions.npz, other boxes wingmark robustness {run}"
         )
-    command, rest = args[:1], args[1:position] + args[position + 2 :]
     place = ["--name", run.name, "--runs", str(run.parent)]
-    return [*command, "--config", str(config), *place, "--ckpt_path", str(weights), *rest]
+    weights = [] if any(word.startswith("--ckpt_path") for word in rest) else ["--ckpt_path", str(best_of(run))]
+    return [args[0], "--config", str(config), *place, *weights, *rest]
 
 
 # What the libraries say on every run and nobody can act on.
@@ -67,8 +69,12 @@ NOISE = (
     "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
     "You're using the WeightAveraging callback, but loading",  # the averaged weights are what is tested
     "(?s).*your dataloader is not resumable",  # FaceSampler goes on in the middle of an epoch
+    "(?s).*The dirpath has changed",  # a training that goes on from another one's checkpoint has a best one of its own
     ".*number of training batches .* is smaller than the logging interval",
 )
+
+
+HINTS = ("💡", "TPU available", "Found current_model_state")
 
 
 def quiet_libraries() -> None:
@@ -76,4 +82,4 @@ def quiet_libraries() -> None:
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
     tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    tips.addFilter(lambda record: not record.getMessage().startswith(("💡", "TPU available")))
+    tips.addFilter(lambda record: not record.getMessage().startswith(HINTS))

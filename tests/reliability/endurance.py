@@ -46,7 +46,8 @@ def sample(pid: int, steps: int) -> Sample:
     memory = files = threads = 0
     for process in map(Path, (f"/proc/{number}" for number in pids)):
         shares = (process / "smaps_rollup").read_text().splitlines()
-        memory += next(int(line.split()[1]) for line in shares if line.startswith("Pss:"))
+        # Without the pages of libraries, whose share falls when others on this machine load the same.
+        memory += sum(int(line.split()[1]) for line in shares if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
         files += len(os.listdir(process / "fd"))
         threads += len(os.listdir(process / "task"))
     return Sample(steps, memory / 1024, files, threads, len(pids))

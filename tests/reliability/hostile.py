@@ -60,9 +60,10 @@ def _open(name: str, folder: Path, sender: Any) -> None:
             case.attempt()
     except BaseException as error:
         kind = type(error).__name__
-        # What the command line has said already; without where in the file and what to try instead.
-        told = streams.getvalue() if getattr(error, "code", None) == 2 else str(error)
-        said = " ".join(line.strip() for line in told.splitlines() if not line.startswith("tip:"))
+        said = str(error)
+        if getattr(error, "code", None) == 2:  # the command line has said it already, on several lines, and what to try
+            lines = streams.getvalue().splitlines()
+            said = " ".join(line.strip() for line in lines if not line.startswith("tip:"))
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
     sender.send(Outcome(said, Path("ran").exists(), memory, kind))
 
@@ -77,6 +78,8 @@ def fault(case: Case, outcome: Outcome) -> str | None:
         return None if outcome.said is None else f"refused: {outcome.said}"
     if outcome.said is None:
         return "not refused"
+    if "\n" in outcome.said:
+        return f"told on several lines: {outcome.said}"
     # What the command line ends with, or what it makes a sentence of.
     return None if outcome.error in ("SystemExit", "ValueError", "FileNotFoundError") else f"ended in {outcome.error}"
 

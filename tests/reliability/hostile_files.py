@@ -6,17 +6,20 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.io
 import torch
 
 import wingmark.run
 from wingmark import export, protocol, schema
 from wingmark.cli import main
 from wingmark.data.regions import _Cache
+from wingmark.data.sources import CSVFaces
+from wingmark.data.sources.matlab import mat_file
 from wingmark.evaluation import Predictions
 from wingmark.infer import Landmarker
 from wingmark.study import Study
@@ -197,27 +200,39 @@ def objects_in_cache() -> Any:
 
 
 def safetensors(header: bytes, length: int | None = None) -> Any:
-    size = len(header) if length is None else length
-    Path("x.safetensors").write_bytes(size.to_bytes(8, "little") + header)
+    Path("x.safetensors").write_bytes((length or len(header)).to_bytes(8, "little") + header)
     return Landmarker.load("x.safetensors")
 
 
 def safetensors_naming() -> Any:
     told = {**ABOUT, "model": {**MODEL, "loss": SHELL}}
-    about = {"format": export.FORMAT}
-    metadata = {"wingmark": json.dumps(about), "wingmark_checkpoint": json.dumps(told)}
+    metadata = {"wingmark": json.dumps({"format": export.FORMAT}), "wingmark_checkpoint": json.dumps(told)}
     return safetensors(json.dumps({"__metadata__": metadata}).encode())
+
+
+def outside(name: str) -> Any:
+    """Read annotations in `set` that name an image which is there, but not in that folder."""
+    Path("set").mkdir()
+    Path("x.png").touch()
+    Path("set/faces.csv").write_text(f"image,0,1,2,3,4,5,6,7,8,9\n{name},1,1,3,1,2,2,1,3,3,3\n")
+    return CSVFaces("set", "faces.csv", "five").faces("train")
+
+
+def nested() -> Any:
+    """A MATLAB file of 9 KB: structs 300 deep around 8 MB, which readers copy at each level."""
+    content = reduce(lambda inner, _: {"x": inner}, range(300), np.zeros(2**23, np.uint8))
+    scipy.io.savemat("x.mat", content, do_compression=True)
+    return mat_file(Path("x.mat"))
 
 
 SHELL = {"class_path": "os.system", "init_args": {"command": "touch ran"}}
 POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "ran"]}}
 EVAL = {"class_path": "builtins.eval", "init_args": {"source": "open('ran', 'w')"}}
 HYPER = {"_instantiator": "evil.Network", "_class_path": "evil.Network", "network": {"class_path": "evil.Network"}}
-NETWORK = "wingmark.networks.TimmNetwork"
 
 
 def timm(**options: Any) -> dict[str, Any]:
-    return {"class_path": NETWORK, "init_args": {"model": "test_resnet", **options}}
+    return {"class_path": "wingmark.networks.TimmNetwork", "init_args": {"model": "test_resnet", **options}}
 
 
 CASES = [
@@ -269,6 +284,10 @@ CASES = [
     Case("cache: objects", objects_in_cache),
     Case("safetensors: huge header", lambda: safetensors(b"{}", 2**62)),
     Case("safetensors: os.system", safetensors_naming),
+    Case("torch.export: pickle", lambda: Landmarker.load(bare_pickle("x.pt2"))),
+    Case("annotations: image above the folder", lambda: outside("../x.png")),
+    Case("annotations: image anywhere", lambda: outside(f"{os.getcwd()}/x.png")),
+    Case("MATLAB: nested 300 deep", nested),
 ]
 # No harm is done in the first three, and the payload runs in the others: the rest would show nothing otherwise.
 OTHERS = [

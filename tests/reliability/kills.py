@@ -41,6 +41,7 @@ FIT += ["--data.cache=cache", '--model.network.init_args.options={"drop_rate": 0
 KINDS = {
     "1": [],
     "1, 2 loaders": ["--data.num_workers=2"],
+    "1, EMA": ["--config", str(ROOT / "configs" / "overlays" / "ema.yaml")],
     "2": ["--config", str(ROOT / "configs" / "overlays" / "ddp_cpu.yaml")],
 }
 
@@ -173,7 +174,8 @@ def differences(whole: Path, run: Path) -> list[str]:
         ("best", ("state_dict",)),
     ):
         one, other = (read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (whole, run))
-        for key in ("global_step", "epoch", *keys):
+        averages = {"current_model_state", "averaging_state"} & one.keys()
+        for key in ("global_step", "epoch", *keys, *averages):
             if not _equal(one[key], other[key]):
                 found.append(f"{name}.ckpt: {key} differs")
     if (whole / "logs" / "metrics.csv").read_bytes() != (run / "logs" / "metrics.csv").read_bytes():
@@ -196,7 +198,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    kinds = [("2", "1, 2 loaders", "1", "1", "1")[number % 5] for number in range(arguments.trials)]
+    kinds = [("2", "1, 2 loaders", "1", "1, EMA", "1")[number % 5] for number in range(arguments.trials)]
     draw, phases, failed = random.Random(arguments.seed), Counter(), 0
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

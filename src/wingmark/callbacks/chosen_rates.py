@@ -5,6 +5,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wingmark.callbacks.moving_average import MovingAverage
+
 
 class ChosenRates(Callback):
     """Of a checkpoint the optimizer keeps what it has learned, such as moments, and the schedule where it stands.
@@ -24,6 +26,15 @@ class ChosenRates(Callback):
         if self.earlier is None:
             raise ValueError(
                 "the checkpoint does not say how its model was built; only `wingmark fit` writes that down"
+            )
+        if not {"optimizer", "schedule"} <= self.earlier.keys():
+            raise ValueError("the checkpoint does not say which optimizer and schedule it was trained with")
+        if "current_model_state" in checkpoint and not any(
+            isinstance(part, MovingAverage) for part in trainer.callbacks
+        ):
+            raise ValueError(
+                "the checkpoint holds an average of weights (MovingAverage), which this training does not go on with; "
+                "give it configs/overlays/ema.yaml as before, or train under another --name"
             )
         was, now = (_kind(config["optimizer"]) for config in (self.earlier, pl_module.config))
         if was != now:

@@ -1,5 +1,6 @@
 """What Lightning leaves out of a checkpoint, and resuming exactly needs."""
 
+import logging
 import random
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loops.loop import _Loop as Loop
 
 from wingmark.loggers import CurveLogger, SafeWandbLogger
+
+log = logging.getLogger(__name__)
 
 
 class Continuation(Callback):
@@ -26,10 +30,21 @@ class Continuation(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("continuation", {})
+        epochs, most = checkpoint["epoch"], trainer.max_epochs
+        if most is not None and 0 <= most < epochs:
+            raise ValueError(
+                f"the checkpoint has been trained for {epochs} epochs, trainer.max_epochs is {most}: raise it"
+            )
+        if epochs == most:
+            log.info("all %d epochs are done; to train for longer, raise trainer.max_epochs", epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.loaded:
             _set_random_states(self.loaded["random"])
+        epochs = trainer.fit_loop.epoch_progress.current
+        if epochs.ready == epochs.completed:
+            # With `max_steps` Lightning's own setter keeps it as it is, and an epoch without batches would follow.
+            Loop.restarting.fset(trainer.fit_loop, False)
         # Also without a checkpoint: a training may have been killed before its first one.
         repeated = sum(logger.cut(self.loaded.get("rows", 0)) or 0 for logger in _of(trainer, CurveLogger))
         for logger in _of(trainer, SafeWandbLogger):

@@ -110,7 +110,8 @@ class FiniteSteps(Callback):
         told = self._examine(trainer, pl_module, keep=ends or not self.skipped)
         if ends:
             reason = f"more than {MOST_SKIPS} of {STEPS} steps would be skipped: lower the rate, or mend the data"
-            way_out = "to leave out such steps, go on with --ckpt_path last --on_nonfinite skip"
+            config = shlex.quote(str(self.folder / "config.yaml"))
+            way_out = f"leave out such steps: wingmark fit --config {config} --ckpt_path last --on_nonfinite skip"
             raise ValueError(f"{told}; {reason if too_many else way_out}")
         log.warning("%s; the step is skipped", told)
         self.skipped += 1

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
-from wingmark.interruption import Interrupted, Signals
+from wingmark.interruption import Interrupted, Signals, requeue
 
 
 class LastCheckpoint(Callback):
@@ -41,6 +42,12 @@ class LastCheckpoint(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.signals.waiting:  # not in the check before training
+            if trainer.fit_loop.epoch_loop._should_accumulate():
+                raise ValueError(
+                    "this validation comes between two steps, where training cannot go on from: make "
+                    "trainer.val_check_interval a multiple of trainer.accumulate_grad_batches "
+                    f"({trainer.accumulate_grad_batches})"
+                )
             if trainer.global_step > self.step:
                 self._write(trainer, before="validation")
             self.common_batches = -_largest(trainer, -sum(trainer.num_val_batches))[0]
@@ -52,8 +59,15 @@ class LastCheckpoint(Callback):
             self._end_on(_largest(trainer, self.signals.received)[0], trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.signals.waiting = False
+        fit = trainer.fit_loop
+        if fit.epoch_loop.batch_progress.current.processed < trainer.num_training_batches:
+            # An epoch that ended early, by `max_steps` or `max_time`, is not done, as Lightning has it.
+            for counts in (fit.epoch_progress.total, fit.epoch_progress.current):
+                counts.processed -= 1
+                counts.completed -= 1
         self._write(trainer)
+        self._end_on(_largest(trainer, self.signals.received)[0], trainer)
+        self.signals.waiting = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Of a validation Lightning ends only its own loader processes, and Python would wait for the others.
@@ -80,11 +94,14 @@ class LastCheckpoint(Callback):
 
     def _end_on(self, number: int, trainer: Trainer) -> None:
         if number:
+            if number == signal.SIGUSR1:
+                rank_zero_only(requeue)()  # before the loggers are closed, which may take longer than the job has
             config = shlex.quote(str(self.folder / "config.yaml"))
             raise Interrupted(
                 number,
                 f"{self.folder}: ended by {signal.Signals(number).name} after {trainer.global_step} steps; go on with\n"
                 f"  wingmark fit --config {config} --ckpt_path last",
+                agreed=True,
             )
 
 

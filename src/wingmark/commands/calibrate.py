@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 import wingmark.run
+from wingmark.checkpoints import WholeCheckpoints
 from wingmark.confidence import Calibration
-from wingmark.files import whole_file
+from wingmark.foreign import read_checkpoint
 from wingmark.model import LandmarkModule
 from wingmark.progress import progress
 from wingmark.training import quiet_libraries
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> Calibration:
     if model.codec.kind != "heatmap":
         raise ValueError(f"{folder} regresses coordinates, which have no score; only heatmap models are calibrated")
     path = folder / "checkpoints" / "best.ckpt"
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path)
     data = wingmark.run.load_data(folder)
     if "LandmarkDataModule" in checkpoint:
         data.refuse_seen(checkpoint["LandmarkDataModule"], "val")
@@ -46,8 +47,7 @@ def run(arguments: argparse.Namespace) -> Calibration:
     if model.calibration is None:
         raise ValueError(f"{folder}: {faces} validation faces are too few to learn from")
     checkpoint["wingmark"]["confidence"] = model.calibration.to_dict()
-    with whole_file(path) as temporary:
-        torch.save(checkpoint, temporary)
+    WholeCheckpoints().save_checkpoint(checkpoint, path)
     errors = model.calibration.errors
     print(f"{path}: expected errors from {errors[-1]:.1f} to {errors[0]:.1f} px of the crop, of {faces} faces")
     return model.calibration

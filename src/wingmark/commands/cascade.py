@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import yaml
 from pytorch_lightning import Trainer
 
 import wingmark.run
 from wingmark.callbacks import PredictionWriter
+from wingmark.callbacks.progress_bar import Bar
 from wingmark.cascade import Cascade
+from wingmark.checkpoints import WholeCheckpoints
 from wingmark.evaluation.methods import OWN_KEYS
 from wingmark.files import whole_file
 from wingmark.foreign import read_checkpoint
-from wingmark.landmark_cli import Bar
 from wingmark.model import LandmarkModule
 from wingmark.training import quiet_libraries
 
@@ -104,8 +104,7 @@ def _write(folder: Path, cascade: Cascade, config: dict[str, Any], seen: dict[st
         "LandmarkDataModule": seen,
     }
     cascade.on_save_checkpoint(checkpoint)
-    with whole_file(folder / "checkpoints" / "best.ckpt") as path:
-        torch.save(checkpoint, path)
+    WholeCheckpoints().save_checkpoint(checkpoint, folder / "checkpoints" / "best.ckpt")
     with whole_file(folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(config, sort_keys=False))
 

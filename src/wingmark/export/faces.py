@@ -15,6 +15,7 @@ from wingmark.data.regions import Regions
 from wingmark.data.sources import SyntheticFaces
 from wingmark.export.graph import Dtype, Input, context_of
 from wingmark.finder import LandmarkFinder
+from wingmark.foreign import read_checkpoint
 from wingmark.run import build_data, load_data, resolve, settings_of
 from wingmark.schema import LandmarkSchema
 
@@ -46,7 +47,7 @@ def run_faces(run: Path, checkpoint: Path, settings: list[str], schema: Landmark
     told = f"{min(len(check), CHECKED)} validation faces"
     with suppress(ValueError):  # not every set has some
         split = "test" if data.faces("test") else split
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(checkpoint)
     if split == "test" and "LandmarkDataModule" in content:  # as Lightning does in a test
         data.refuse_seen(content["LandmarkDataModule"], split)
     scored = data.dataset(split)

@@ -27,7 +27,9 @@ def face_errors(
     faults = {
         "normalizer must be positive and finite": ~(normalizer.isfinite() & (normalizer > 0)),
         "at least one landmark must be valid": ~valid.any(dim=1),
-        "predictions of valid landmarks must be finite": (valid & ~prediction.isfinite().all(dim=2)).any(dim=1),
+        "predictions of valid landmarks must be finite (a training that diverged gives others: lower its rate)": (
+            valid & ~prediction.isfinite().all(dim=2)
+        ).any(dim=1),
         "targets of valid landmarks must be finite": (valid & ~target.isfinite().all(dim=2)).any(dim=1),
     }
     if torch.stack([*faults.values()]).any():  # asked once, since each question waits for the GPU
