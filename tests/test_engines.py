@@ -1,6 +1,8 @@
 """Landmarker finds what a test finds, whatever runs the model."""
 
 import functools
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,8 @@ def test_bf16_is_close_and_not_equal(dot_faces):
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone does not exist; give a run folder or a \.ckpt file"):
         load_engine(tmp_path / "gone", "cpu", "32")
+    with pytest.raises(ValueError, match="precision is one of 32, bf16, got 'bf16-mixed'"):
+        load_engine(tmp_path / "gone", "cpu", "bf16-mixed")
     with pytest.raises(ValueError, match="device 'toaster' cannot be used .*; give cpu or cuda"):
         check_device("toaster")
     torch.save([1, 2], tmp_path / "list.ckpt")
@@ -102,6 +106,41 @@ def trusted(monkeypatch):
     monkeypatch.setenv("WINGMARK_TRUST", "torch.export")
 
 
+def about(model: LandmarkModule, kind: str) -> dict:
+    return {
+        "format": 1,
+        "input": kind,
+        "dtype": "uint8",
+        "outputs": ["landmarks"],
+        "schema": model.schema.to_dict(),
+        "protocol": model.protocol.to_dict(),
+        "crop_size": model.crop_size,
+        "context": 1.0,
+    }
+
+
+def test_a_graph_that_widens_boxes_to_whole_pixels_takes_no_ready_crops(tmp_path):
+    model = coordinates(crop="outwards").eval()
+    export.write_torch_export(tmp_path / "a.pt2", GRAPHS["boxes"](model), about(model, "boxes"))
+    with pytest.raises(ValueError, match="a.pt2 cuts crops by the rule outwards.*export with --input crops"):
+        load_engine(tmp_path / "a.pt2", "cpu", "32")
+
+
+@pytest.mark.parametrize("change", [{"schema": None}, {"crop_size": 50}, {"dtype": "word"}, {"protocol": {"name": 1}}])
+def test_a_graph_that_tells_about_another_is_named(tmp_path, change):
+    model = coordinates().eval()
+    export.write_torch_export(tmp_path / "a.pt2", GRAPHS["crops"](model), about(model, "crops"))
+    with zipfile.ZipFile(tmp_path / "a.pt2") as whole, zipfile.ZipFile(tmp_path / "b.pt2", "w") as changed:
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name.endswith("extra/wingmark"):
+                content = json.dumps({**json.loads(content), **change}).encode()
+            changed.writestr(name, content)
+    load_engine(tmp_path / "a.pt2", "cpu", "32")
+    with pytest.raises(ValueError, match="b.pt2 does not do what it tells about itself"):
+        load_engine(tmp_path / "b.pt2", "cpu", "32")
+
+
 @pytest.mark.parametrize(
     ("suffix", "kind", "crop"),
     [(".onnx", "crops", "square"), (".onnx", "boxes", "stretched"), (".pt2", "boxes", "square")],
@@ -112,17 +151,7 @@ def test_exported_files_find_the_same(dot_faces, tmp_path, suffix, kind, crop):
     torch.manual_seed(0)
     model, source = coordinates(crop=crop).eval(), dot_faces({"test": 5})
     graph = GRAPHS[kind](model)
-    about = {
-        "format": 1,
-        "input": kind,
-        "dtype": "uint8",
-        "outputs": ["landmarks"],
-        "schema": model.schema.to_dict(),
-        "protocol": model.protocol.to_dict(),
-        "crop_size": model.crop_size,
-        "context": 1.0,
-    }
-    WRITERS[suffix](tmp_path / f"a{suffix}", graph, about)
+    WRITERS[suffix](tmp_path / f"a{suffix}", graph, about(model, kind))
     faces = source.faces("test")
     images, boxes = [source.read_image(face) for face in faces], [[face.boxes["dataset"]] for face in faces]
     expected = Landmarker(TorchEngine(model, CPU, "32"))(images, boxes)

@@ -80,6 +80,7 @@ MODELS = {
     "mobilenet": partial(heatmaps, "mobilenetv3_small_050", (1, 2, 3, 4), coord_conv=True),
     "vit": partial(coordinates, "test_vit"),
     "cascade": cascade,
+    "cascade_of_heatmaps": lambda: Cascade(heatmaps(), heatmaps(protocol=Protocol("second", box="tight", margin=1.3))),
 }
 QUICK = ("wing_cnn6",)
 
@@ -228,7 +229,7 @@ def test_files_cut_their_own_crops(tmp_path, suffix):
 
 @pytest.mark.long
 @pytest.mark.parametrize("suffix", WRITERS)
-@pytest.mark.parametrize("name", ["taylor", "cascade"])
+@pytest.mark.parametrize("name", ["taylor", "cascade", "cascade_of_heatmaps"])
 def test_files_of_other_models_cut_their_own_crops(tmp_path, name, suffix):
     graph, path = BoxGraph(build(name)), tmp_path / f"a{suffix}"
     WRITERS[suffix](path, graph, about(graph))

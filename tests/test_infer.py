@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import wingmark.schema
@@ -233,8 +234,29 @@ BAD = {
     "endless": ({"boxes": [[0, 0, 1e300, 1e300]]}, "is no box of a face; give boxes in pixels"),
     "float image": ({"images": np.zeros((9, 9, 3))}, r"\(H, W, 3\) uint8 RGB, got \(9, 9, 3\) float64"),
     "gray image": ({"images": np.zeros((9, 9), np.uint8)}, r"got \(9, 9\) uint8"),
+    "tensor": ({"images": torch.zeros(9, 9, 3)}, "or a list of these; got Tensor"),
+    "no image": ({"images": None}, "or a list of these; got NoneType"),
+    "numbers": ({"images": b"abc", "boxes": None}, "image 0 of the list: an image is a path, .* got int"),
+    "box in a list": ({"images": 2 * [np.zeros((9, 9, 3), np.uint8)], "boxes": [None, [[5, 5]]]}, "image 1 of the list"),
     "lists": ({"images": [np.zeros((9, 9, 3), np.uint8)], "boxes": [None, None]}, "1 images, but boxes for 2"),
 }
+
+
+def test_where_landmarks_make_no_box_the_first_look_counts():
+    image, landmarks = draw(FACES)
+    landmarker = Landmarker(Dots("tight", margin=1.3), refine=True)
+    blank = np.zeros_like(image)  # all of its landmarks are found in one place
+    one, other = landmarker([blank, image], [[FACES[0]], FACES])
+    assert one.boxes == [FACES[0]] and np.isfinite(one.landmarks_image).all()
+    assert all(box != given for box, given in zip(other.boxes, FACES, strict=True))
+    np.testing.assert_allclose(other.landmarks_image, landmarks, atol=0.3)
+
+
+@pytest.mark.parametrize("rows", [[[10, 20, 110, 120]], np.array([[10.0, 20, 110, 120]]), [Box(60, 70, 100, 100)]])
+def test_detectors_give_boxes_or_rows(rows):
+    image, _ = draw(FACES)
+    found = Landmarker(Dots(), detector=lambda pixels: rows)(image)
+    assert found.boxes == [Box(60, 70, 100, 100)]
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wingmark.finder import LandmarkFinder
-from wingmark.geometry import apply, crop_to_image, crops_to_image, eye_level_boxes, map_lengths, warp
+from wingmark.geometry import apply, crop_to_image, crops_to_image, eye_level_boxes, map_lengths, sixteenths, warp
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.types import Box, Found
 
@@ -46,7 +46,7 @@ class Cascade(LandmarkFinder):
         found = self._find(self.first, image, to_wide.expand(image.shape[0], 2, 3)).landmarks_crop
         if not torch.compiler.is_exporting() and not found.isfinite().all():
             raise ValueError("the first stage of the cascade finds landmarks that are not finite; train it again")
-        boxes = eye_level_boxes(found, self.schema.eyes)
+        boxes = sixteenths(eye_level_boxes(found, self.schema.eyes))
         return self._find(self.second, image, crops_to_image(boxes, self.second.crop_size, self.second.protocol.margin))
 
     @staticmethod

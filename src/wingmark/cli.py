@@ -32,6 +32,14 @@ OTHERS = {
 }
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Fits each paragraph of a description to the terminal; argparse makes one of all."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
 def main(args: list[str] | None = None) -> Any:
     """Run a command, for tests and notebooks: `main(["fit", "--config", ...])`, as on the command line.
 
@@ -47,7 +55,7 @@ def main(args: list[str] | None = None) -> Any:
         if name not in OTHERS:
             return _overview().parse_args(args)
         module = import_module(f"wingmark.commands.{name}")
-        parser = argparse.ArgumentParser(f"wingmark {name}", description=module.__doc__)
+        parser = argparse.ArgumentParser(f"wingmark {name}", description=module.__doc__, formatter_class=Paragraphs)
         module.add_arguments(parser)
         arguments, rest = parser.parse_known_args(args[1:])
         if "settings" in arguments:  # a command that takes any setting of fit

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from wingmark import export, run
 from wingmark.finder import LandmarkFinder
 from wingmark.protocol import Protocol as Rules
 from wingmark.schema import LandmarkSchema
-from wingmark.types import Box
 
 Precision = Literal["32", "bf16"]
 
@@ -40,13 +39,32 @@ def load_engine(path: Path, device: str, precision: Precision) -> Engine:
 
     Raises FileNotFoundError where there is none, ValueError where it is damaged, something else, or cannot be run so.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is one of {', '.join(get_args(Precision))}, got {precision!r:.40}")
     if path.suffix in (".onnx", ".pt2"):
         if (device, precision) != ("cpu", "32"):
             raise ValueError(f"{path} runs on the CPU in float32, as it was exported; got {device} and {precision}")
-        return ExportedEngine(export.load(path))
+        return _exported_engine(path)
     check_device(device)
     model = export.load_safetensors(path) if path.suffix == ".safetensors" else run.load(path)
     return TorchEngine(model, torch.device(device), precision)
+
+
+def _exported_engine(path: Path) -> "ExportedEngine":
+    exported = export.load(path)
+    try:
+        engine = ExportedEngine(exported)
+        engine(np.zeros((1, 3, engine.crop_size, engine.crop_size), np.uint8))
+    except Exception as error:  # whatever a graph and what it tells about itself may make of each other
+        raise ValueError(
+            f"{path} does not do what it tells about itself ({type(error).__name__}); `wingmark export RUN` writes it anew"
+        ) from error
+    if exported.about["input"] == "boxes" and engine.protocol.crop == "outwards":
+        raise ValueError(
+            f"{path} cuts crops by the rule outwards, which widens boxes to whole pixels, and no box gives back a ready "
+            "crop as it is: export with --input crops"
+        )
+    return engine
 
 
 def check_device(device: str) -> None:
@@ -93,10 +111,6 @@ class ExportedEngine:
 
     @cached_property
     def _whole(self) -> torch.Tensor:
-        """The box (1, 4) that cuts out all of an image of the crop's size: a graph that takes boxes cuts it again.
-
-        With the rule `outwards` that is up to a pixel more.
-        """
-        hundred = self.protocol.box_to_image(Box(0, 0, 100, 100), self.crop_size, self.context)
-        half, middle = 50 / hundred[0, 0], (self.crop_size - 1) / 2
+        """The box (1, 4) whose crop is an image of the crop's size as it is: a graph that takes boxes cuts it again."""
+        middle, half = (self.crop_size - 1) / 2, self.crop_size / (2 * self.protocol.margin * self.context)
         return torch.tensor([[middle - half, middle - half, middle + half, middle + half]], dtype=torch.float32)

@@ -109,6 +109,14 @@ def crops_to_image(boxes: Tensor, size: int, margin: float) -> Tensor:
     return torch.cat([turn, boxes[..., :2, None] - turn @ crop_center], -1)
 
 
+def sixteenths(lengths):
+    """Lengths or angles (...) rounded to 1/16, for boxes made of landmarks that a network found.
+
+    Batches, threads and runtimes differ in the last bits of these: without, gray levels of the crop would change too.
+    """
+    return (lengths * 16).round() / 16
+
+
 def _turn(angle: Tensor) -> Tensor:
     """The maps (..., 2, 3) that turn by angles (...) in radians, clockwise on screen, around the origin."""
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)

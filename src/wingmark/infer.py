@@ -1,6 +1,7 @@
 """Landmarks on pictures of one's own, by what was trained or exported."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from wingmark.geometry import (
     eye_level_boxes,
     invert,
     pixel_sides,
+    sixteenths,
     tight_box,
     warp,
 )
@@ -125,14 +127,22 @@ class Landmarker:
         """
         if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             return self.find([self.cut(images, boxes)])[0]
+        if not isinstance(images, Sequence | np.ndarray):
+            raise ValueError(f"images are paths, PIL images or arrays, or a list of these; got {type(images).__name__}")
         boxes = [None] * len(images) if boxes is None else boxes
         if len(boxes) != len(images):
             raise ValueError(f"{len(images)} images, but boxes for {len(boxes)}; give boxes, or None, for each image")
         found = []
         for start in range(0, len(images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            found += self.find([self.cut(*both) for both in zip(images[part], boxes[part], strict=True)])
+            numbers = range(start, min(start + self.batch_size, len(images)))
+            found += self.find([self._cut_of_list(number, images[number], boxes[number]) for number in numbers])
         return found
+
+    def _cut_of_list(self, number: int, image: Picture, boxes: Boxes | None) -> Cut:
+        try:
+            return self.cut(image, boxes)
+        except ValueError as error:
+            raise ValueError(f"image {number} of the list: {error}") from error
 
     def cut(self, image: Picture, boxes: Boxes | None = None, keep: bool = False) -> Cut:
         """Read an image and cut out its faces: the half of the work before the network. Threads may share it.
@@ -141,10 +151,9 @@ class Landmarker:
         """
         pixels, roll = _pixels(image), _roll(image)
         if boxes is not None:
-            boxes = [_turned(box, roll) for box in map(_box, boxes)]
+            boxes = [_turned(box, roll) for box in map(as_box, boxes)]
         elif self.detector is None:
-            height, width = pixels.shape[:2]
-            boxes = [_turned(Box((width - 1) / 2, (height - 1) / 2, width, height), roll)]
+            boxes = [_turned(whole_image(pixels), roll)]
         else:
             boxes = _detect(self.detector, pixels, roll)
         # A second look may need more of the image than the first one.
@@ -168,21 +177,25 @@ class Landmarker:
 
     def find(self, cuts: Sequence[Cut]) -> list[Faces]:
         """The landmarks of the faces that were cut out of each image: the network's half of the work."""
-        answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
-        if self.refine:
-            cuts = self._cut_again(cuts, answer.landmarks_crop)
-            answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
         ends = np.cumsum([len(cut.crops) for cut in cuts])
         parts = [slice(end - len(cut.crops), end) for cut, end in zip(cuts, ends, strict=True)]
+        answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
+        if self.refine:
+            cuts = [self._cut_again(cut, answer.landmarks_crop[part]) for cut, part in zip(cuts, parts, strict=True)]
+            answer = self._answer(np.concatenate([cut.crops for cut in cuts]))
         return [
             _faces(cut, *(a if a is None else a[part] for a in answer)) for cut, part in zip(cuts, parts, strict=True)
         ]
 
-    def _cut_again(self, cuts: Sequence[Cut], landmarks_crop: np.ndarray) -> list[Cut]:
-        maps = np.concatenate([cut.crop_to_image for cut in cuts])
-        rolls = [box.roll for cut in cuts for box in cut.boxes]
-        boxes = map(_rounded, map(self.box_of, apply(maps, landmarks_crop), rolls))
-        return [self._crops(cut.image, [next(boxes) for _ in cut.boxes]) for cut in cuts]
+    def _cut_again(self, cut: Cut, landmarks_crop: np.ndarray) -> Cut:
+        """The faces by the boxes that landmarks (F, K, 2) make; as before where these lie in one place or outside."""
+        crops, boxes, maps = cut.crops.copy(), list(cut.boxes), cut.crop_to_image.copy()
+        for number, landmarks in enumerate(apply(cut.crop_to_image, landmarks_crop)):
+            with suppress(ValueError):
+                box = _rounded(self.box_of(landmarks, boxes[number].roll))
+                again = self._crops(cut.image, [box])
+                crops[number], boxes[number], maps[number] = again.crops[0], box, again.crop_to_image[0]
+        return Cut(crops, boxes, maps, cut.image)
 
     def box_of(self, landmarks_image: np.ndarray, roll: float = 0.0) -> Box:
         """The box that landmarks (K, 2) make, of the kind that the model was trained on.
@@ -219,18 +232,27 @@ def _faces(cut: Cut, landmarks_crop: np.ndarray, score: np.ndarray | None, expec
     return Faces(apply(cut.crop_to_image, landmarks_crop), score, expected_error, cut.boxes, cut.crop_to_image)
 
 
-def _box(box: Box | np.ndarray) -> Box:
+def as_box(box: Box | np.ndarray) -> Box:
+    """A box, also of a row x_min, y_min, x_max, y_max. ValueError for something else."""
     if isinstance(box, Box):
         return box
-    corners = np.asarray(box, float)
+    try:
+        corners = np.asarray(box, float)
+    except (TypeError, ValueError):
+        corners = np.empty(0)
     if corners.shape != (4,):
-        raise ValueError(f"boxes are a list of `Box`, or of rows x_min, y_min, x_max, y_max; one of them is {box}")
+        raise ValueError(f"boxes are a list of `Box`, or of rows x_min, y_min, x_max, y_max; one of them is {box!s:.80}")
     return Box.from_corners(*corners.tolist())
 
 
+def whole_image(pixels: np.ndarray) -> Box:
+    """All of an image (H, W, 3) as the box of a face."""
+    height, width = pixels.shape[:2]
+    return Box((width - 1) / 2, (height - 1) / 2, width, height)
+
+
 def _rounded(box: Box) -> Box:
-    """Without the last bits of the first look, which batches and runtimes differ in: pixels would change by a level."""
-    return Box(*(round(value * 16) / 16 for value in (box.x, box.y, box.width, box.height, box.roll)))
+    return Box(*sixteenths(np.array([box.x, box.y, box.width, box.height, box.roll])).tolist())
 
 
 def _turned(box: Box, roll: float) -> Box:
@@ -244,14 +266,14 @@ def _turned(box: Box, roll: float) -> Box:
 def _detect(detector: Detector, pixels: np.ndarray, roll: float) -> list[Box]:
     """The boxes on an image that the detector sees upright."""
     if not roll:
-        return detector(pixels)
+        return [as_box(box) for box in detector(pixels)]
     turns = round(roll / 90)
     last = np.array(pixels.shape[1::-1]) - 1
     # From the middle of the upright image to that of the stored one, turned back.
     middle, upright_middle = last / 2, (last[::-1] if turns % 2 else last) / 2
     cos, sin = round(np.cos(np.deg2rad(roll))), round(np.sin(np.deg2rad(roll)))
     back = np.array([[cos, -sin], [sin, cos]])
-    boxes = detector(np.ascontiguousarray(np.rot90(pixels, turns)))
+    boxes = [as_box(box) for box in detector(np.ascontiguousarray(np.rot90(pixels, turns)))]
     centers = [back @ ([box.x, box.y] - upright_middle) + middle for box in boxes]
     return [
         replace(box, x=x, y=y, roll=box.roll + roll)
@@ -265,6 +287,8 @@ def _pixels(image: Picture) -> np.ndarray:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return pixels_of(image)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"an image is a path, a PIL image or an array, got {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"an image as an array is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image

@@ -191,7 +191,12 @@ class LandmarkModule(LandmarkFinder):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.load_calibration(checkpoint.get("wingmark", {}))
+        about = checkpoint.get("wingmark", {})
+        self.load_calibration(about)
+        codec = (about.get("model") or {}).get("codec")
+        if self.calibration is not None and self.config is not None and codec != self.config["codec"]:
+            log.info("model.codec is not that of the checkpoint: there are no expected errors, which were learned by it")
+            self.calibration = None
 
     def load_calibration(self, about: dict[str, Any]) -> None:
         """Take the calibration of a checkpoint's `wingmark` block; those of earlier versions have none."""

@@ -66,16 +66,16 @@ def test_tables_are_read_as_a_data_set(tmp_path, dots, schema_file):
         for found in (face.boxes["file"], again.boxes["file"]):
             np.testing.assert_allclose(corners(found), corners(box), rtol=0, atol=2e-4)
     rows = (tmp_path / "out" / "boxes.csv").read_text(encoding="utf-8").splitlines()
-    assert rows[0] == "id,x_min,y_min,x_max,y_max,score,expected_error"
+    assert rows[0] == "id,x_min,y_min,x_max,y_max,score,expected_error,track"
     first = IMAGES["ü b/A,1.JPG"]
-    means = [float(cell) for cell in rows[2].split(",")[-2:]]
+    means = [float(cell) for cell in rows[2].split(",")[-3:-1]]
     np.testing.assert_allclose(means, [first.score[1].mean(), first.expected_error[1].mean()], atol=1e-4)
 
 
 def test_json_holds_everything(tmp_path, dots):
     write(tmp_path, dots, IMAGES)
     content = json.loads((tmp_path / "landmarks.json").read_text(encoding="utf-8"))
-    assert list(content) == ["model", "images", "without_face", "left_out", "fps"]
+    assert list(content) == ["model", "images", "without_face", "left_out", "interrupted", "fps"]
     assert (content["model"], content["left_out"], content["fps"]) == ("runs/ü", ["ü.jpg: no image"], 25.0)
     assert [image["image"] for image in content["images"]] == list(IMAGES)
     for image, faces in zip(content["images"], IMAGES.values(), strict=True):

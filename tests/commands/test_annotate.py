@@ -83,7 +83,7 @@ def test_a_folder(photos, run, capsys):
     before = {path: path.read_bytes() for path in photos.rglob("*.*")}
     main(["annotate", "photos", "--model", run, "--format", "overlay", "csv", "json", "pts", "--batch-size", "4"])
     out = capsys.readouterr().out
-    assert "6 faces in " in out and " a second, in annotated" in out
+    assert "6 faces on 6 images in " in out and " a second, in annotated" in out
     assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
     faces = CSVFaces("photos", "../annotated/landmarks.csv").faces("train")
     assert [face.id for face in faces] == [f"{name}#0" for name in STEMS]
@@ -155,11 +155,12 @@ def test_a_detector_by_class_or_file(photos, run, capsys):
             "--detector middle.*: .*--detectr",
         ),
         (["--detector", "middle.Other"], "--detector middle.*: .*does not implement protocol Detector"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate; a pattern goes in quotes"),
         (["--smooth"], "--smooth is for videos"),
         (["--batch-size", "0"], "--batch-size must be 1 or more"),
         (["--output", "photos"], "photos is there already: choose another --output"),
         (["--output", "middle.py"], "middle.py is there already"),
+        (["--output", "photos/a"], "--output photos/a lies in photos, where its pictures would be annotated next time"),
         (["--boxes", "none.csv"], "there is no file none.csv; give --boxes"),
         (["--model", "none"], "none"),
     ],
@@ -182,6 +183,44 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_done(photos, run, capsys):
     content = content_of()
     assert len(content["images"]) == 6 and len(content["left_out"]) == 12
     assert content["left_out"][11].startswith("photos/bad 11.jpg: cannot be decoded")
+
+
+@pytest.mark.parametrize("what", ["photos", "clip.avi"])
+def test_what_was_found_before_ctrl_c_is_kept(photos, run, what, monkeypatch, capsys):
+    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (90, 70))
+    for number in range(6):
+        writer.write(picture(number)[..., ::-1].copy())
+    writer.release()
+    find, calls = Landmarker.find, []
+
+    def interrupted(self, cuts):
+        calls.append(cuts)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return find(self, cuts)
+
+    monkeypatch.setattr(Landmarker, "find", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["annotate", what, "--model", run, "--batch-size", "1"])
+    assert end.value.code == 130 and "interrupted: the rest was not looked at" in capsys.readouterr().err
+    content = content_of()
+    assert content["interrupted"] and 0 < len(content["images"]) <= 3
+    assert len(Path("annotated/landmarks.csv").read_text().splitlines()) == 1 + len(content["images"])
+    assert not list(Path("annotated").glob(".*"))
+
+
+def test_boxes_outside_a_frame_are_told_and_the_rest_is_done(photos, run, capsys):
+    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (90, 70))
+    for number in range(4):
+        writer.write(picture(number)[..., ::-1].copy())
+    writer.release()
+    rows = ["id,x_min,y_min,x_max,y_max", "clip/000001,10,5,60,60", "clip/000003,900,900,960,960"]
+    Path("b.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(SystemExit) as end:
+        main(["annotate", "clip.avi", "--model", run, "--boxes", "b.csv"])
+    assert end.value.code == 1
+    assert "1 could not be read:\n  clip/000003: Box(x=930.0" in capsys.readouterr().out
+    assert [len(entry["faces"]) for entry in content_of()["images"]] == [1, 1, 1, 1]
 
 
 def test_an_empty_folder(photos, run):

@@ -47,6 +47,37 @@ def test_it_learns_what_training_would_have(run, capsys):
     assert "of 5 faces" in capsys.readouterr().out
 
 
+def test_a_cascade_is_calibrated_by_what_both_stages_find(run, capsys):
+    config, data = run.parent / "second.yaml", {"protocol": {"name": "second", "box": "tight", "margin": 1.2}}
+    config.write_text(yaml.safe_dump({**yaml.safe_load(TINY.read_text()), "model": HEATMAP}))
+    (run.parent / "tight.yaml").write_text(yaml.safe_dump({"data": data}))
+    runs = ["--runs", str(run.parent)]
+    second = ["--config", str(config), "--config", str(run.parent / "tight.yaml"), "--name", "b"]
+    main(["fit", *second, *runs, "--trainer.max_epochs", "1"])
+    main(["cascade", str(run), str(run.parent / "b"), *runs, "--name", "both"])
+    assert "expected error" in capsys.readouterr().out
+    cascade = wingmark.run.load(run.parent / "both")
+    learned = cascade.second.calibration
+    assert learned != wingmark.run.load(run.parent / "b").calibration
+    expected, real = [], []
+    for batch in wingmark.run.load_data(run.parent / "both").val_dataloader():
+        with torch.no_grad():
+            found = cascade.predict_step(batch, 0)
+        expected.append(found.expected_error[batch.valid])
+        real.append((found.landmarks_image - batch.landmarks_image).norm(dim=2)[batch.valid])
+    assert torch.cat(expected).mean().item() == pytest.approx(torch.cat(real).mean().item(), rel=0.03)
+    again = main(["calibrate", str(run.parent / "both")])
+    assert again.errors == pytest.approx(learned.errors, rel=1e-5)
+    assert wingmark.run.load(run.parent / "both").second.calibration == again
+
+
+def test_another_decoder_has_no_expected_errors(run, capsys):
+    main(["test", "--run", str(run), "--model.codec.init_args.decoder", "wingmark.codecs.Argmax"])
+    assert "expected error" not in capsys.readouterr().out
+    main(["test", "--run", str(run)])
+    assert "expected error" in capsys.readouterr().out
+
+
 def test_coordinates_have_no_score(tmp_path):
     main(["fit", "--config", str(TINY), "--runs", str(tmp_path), "--name", "a", "--trainer.max_epochs", "1"])
     with pytest.raises(SystemExit, match="regresses coordinates, which have no score"):

@@ -74,7 +74,7 @@ def test_the_cascade_is_the_test_of_the_second_stage(folder):
     first = Predictions.load(folder / "runs/first/predictions.npz")
     assert (both.id == by_files.id).all() and both.protocol == first.protocol
     difference = np.abs(both.landmarks_image - by_files.landmarks_image)
-    assert difference.max() < 0.01  # pixels of images of 64; measured: 0.002
+    assert difference.max() < 0.03  # pixels of images of 64; a cascade rounds the second boxes to 1/16 px
     assert np.abs(both.landmarks_image - first.landmarks_image).max() > 0.1
     about = json.loads((folder / "runs/both/metrics.json").read_text())
     assert about["scores"]["full"]["nme"] == pytest.approx(both.nme().mean(), rel=1e-12)

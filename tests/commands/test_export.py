@@ -56,11 +56,11 @@ def metadata(path: Path, run: Path) -> dict:
 )
 def test_a_run_becomes_a_file(run, capsys, name, suffix, arguments):
     main(["export", str(run), "--format", name, *arguments])
-    path = run / "export" / f"a{suffix}"
+    path = run / "export" / f"a{'-float32' * len(arguments[1:])}{suffix}"
     assert [*path.parent.iterdir()] == [path]
     dtype = "float32" if arguments else "uint8"
     about = metadata(path, run)
-    assert (about["input"], about["dtype"], about["outputs"]) == ("crops", dtype, ["landmarks"])
+    assert (about["input"], about["dtype"], about["outputs"]) == ("crops", dtype, ["landmarks"]) and not about["int8"]
     images = torch.stack([sample.image for sample in (wingmark.run.load_data(run).dataset("val")[i] for i in range(3))])
     with torch.no_grad():
         expected = wingmark.run.load(run)(images).landmarks_crop
@@ -68,7 +68,7 @@ def test_a_run_becomes_a_file(run, capsys, name, suffix, arguments):
     assert (found - expected).abs().max() < 1e-3
     out = capsys.readouterr().out
     assert (
-        "px of the crop (5 validation faces, batches of 1 and 5)" in out and f"a{suffix}: {dtype} crops to land" in out
+        "px of the crop (5 validation faces, batches of 1 and 5)" in out and f"{path.name}: {dtype} crops to land" in out
     )
 
 
@@ -139,7 +139,8 @@ def test_8_bits_with_scores(run, capsys):
         main(["export", str(run), "--int8", "--input", kind])
         out = capsys.readouterr().out
         assert f"NME {100 * tested:.3f} % before" in out and "(7 test faces, synthetic/inter-ocular/v1#" in out
-        assert metadata(run / "export" / "a.onnx", run)["input"] == kind
+        about = metadata(run / "export" / f"a{'-boxes' * (kind == 'boxes')}-int8.onnx", run)
+        assert (about["input"], about["int8"]) == (kind, True)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,8 @@ def test_8_bits_with_scores(run, capsys):
     [
         (["--int8", "--format", "torch-export"], "--int8 goes with --format onnx, not torch-export"),
         (["--format", "safetensors", "--input", "boxes"], "safetensors hold weights and no graph"),
+        (["--int9"], "unrecognized arguments: --int9; see wingmark export --help"),
+        (["typo", "--data.batch_size", "2"], "unrecognized arguments: typo"),
         (["--output", "a.pt2"], "--output a.pt2 must end in .onnx, by which a file of --format onnx is known"),
     ],
 )

@@ -60,13 +60,21 @@ def annotate_images(
     ahead = 2 * landmarker.batch_size
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = _find(landmarker, in_order(pool, load, images.names, ahead))
-        for image in progress(in_order(pool, write, found, ahead), "annotating", len(images.names)):
-            if image.faces is None:
-                results.left_out.append(image.fault)
-            else:
-                results.add(image.name, image.faces)
-                if not len(image.faces):
-                    results.without_face.append(image.name)
+        try:
+            for image in progress(in_order(pool, write, found, ahead), "annotating", len(images.names)):
+                _note(image, results)
+        except KeyboardInterrupt:  # what was found is kept
+            results.interrupted = True
+            pool.shutdown(cancel_futures=True)
+
+
+def _note(image: Photo, results: Results) -> None:
+    if image.faces is None:
+        results.left_out.append(image.fault)
+    else:
+        results.add(image.name, image.faces)
+        if not len(image.faces):
+            results.without_face.append(image.name)
 
 
 def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:

@@ -4,6 +4,7 @@ import glob
 import logging
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +71,18 @@ def _names(root: Path, files: list[Path], fault: str) -> list[str]:
     return names
 
 
-def boxes_of(names: list[str], path: Path) -> dict[str, list[Box]]:
+def boxes_of(is_name: Callable[[str], bool], example: str, path: Path) -> dict[str, list[Box]]:
     """The boxes of each image that has some, from a csv file of `wingmark.data.own_boxes`.
 
-    Its ids are the names of the images, with `#n` where an image has several faces. Raises FileNotFoundError, and
-    ValueError (file, line), also where no image has a box.
+    Its ids are the names of the images, of which there is an example, with `#n` where an image has several faces.
+    Raises FileNotFoundError, and ValueError (file, line), also where no image has a box.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give --boxes a csv file with id,x_min,y_min,x_max,y_max")
-    known, boxes, unknown = set(names), defaultdict(list), []
+    boxes, unknown = defaultdict(list), []
     for name, box in read_boxes(path).items():
-        image = name if name in known else name.rpartition("#")[0]
-        if image in known:
+        image = name if is_name(name) else name.rpartition("#")[0]
+        if is_name(image):
             boxes[image].append(box)
         else:
             unknown.append(name)
@@ -89,7 +90,7 @@ def boxes_of(names: list[str], path: Path) -> dict[str, list[Box]]:
         log.warning("%s: %d boxes are of no image to annotate, such as %r", path, len(unknown), unknown[0])
     if not boxes:
         raise ValueError(
-            f"{path} has a box for none of {len(names)} images; its ids are such as {next(iter(unknown), None)!r}, the "
-            f"images such as {next(iter(names), None)!r}"
+            f"{path} has a box for none of the images; its ids are such as {unknown[0]!r}, those of the images such as "
+            f"{example!r}"
         )
     return dict(boxes)

@@ -29,8 +29,9 @@ QUALITY = 90  # of overlays: JPEG, since PNG takes twenty times as long and four
 class Results:
     """The files of a whole folder or video, written row by row so that memory does not grow with it.
 
-    landmarks.csv: what `CSVFaces` reads. boxes.csv: what `data.boxes` and `--boxes` read, and the means of score and
-    expected error over the landmarks. landmarks.json: everything. All in pixels of the image, counted from 0.
+    landmarks.csv: what `CSVFaces` reads. boxes.csv: what `data.boxes` and `--boxes` read, of a video the numbers of the
+    tracks, and the means of score and expected error over the landmarks. landmarks.json: everything. All in pixels of
+    the image, counted from 0.
 
     Args:
         formats: some of `FORMATS`; overlays and `.pts` are not written by this class.
@@ -39,9 +40,10 @@ class Results:
 
     def __init__(self, folder: Path, formats: list[str], schema: LandmarkSchema, about: dict[str, Any]) -> None:
         self.folder, self.formats, self.schema, self.about = folder, formats, schema, about
-        self.faces = 0
+        self.faces, self.pictures = 0, 0
         self.without_face: list[str] = []  # names of images, or of none
         self.left_out: list[str] = []  # what could not be read, and why
+        self.interrupted = False  # before all was looked at
         self.summary: dict[str, Any] = {}  # what else the JSON file ends with
         self._files = ExitStack()
 
@@ -49,7 +51,7 @@ class Results:
         if "csv" in self.formats:
             coordinates = [f"{axis}{landmark}" for landmark in range(self.schema.num_landmarks) for axis in "xy"]
             self._landmarks = self._table("landmarks.csv", ["image", *COLUMNS[1:], *coordinates])
-            self._boxes = self._table("boxes.csv", [*COLUMNS, "score", "expected_error"])
+            self._boxes = self._table("boxes.csv", [*COLUMNS, "score", "expected_error", "track"])
         if "json" in self.formats:
             self._json = self._open("landmarks.json")
             self._json.write(json.dumps({**self.about, "images": []}, ensure_ascii=False).removesuffix("]}"))
@@ -68,10 +70,12 @@ class Results:
     def add(self, name: str, faces: Faces, tracks: list[int] | None = None) -> None:
         """Write down the faces of an image, or of a frame with the numbers of their tracks."""
         self.faces += len(faces)
+        self.pictures += 1
         if "csv" in self.formats:
             for number, (box, landmarks) in enumerate(zip(faces.boxes, faces.landmarks_image, strict=True)):
                 means = ("" if a is None else round(float(a[number].mean()), DECIMALS) for a in _extras(faces))
-                self._boxes.writerow([f"{name}#{number}", *corners(box), *means])
+                track = "" if tracks is None else tracks[number]
+                self._boxes.writerow([f"{name}#{number}", *corners(box), *means, track])
                 self._landmarks.writerow([name, *corners(box), *_rounded(landmarks.ravel())])
         if "json" in self.formats:
             content = {"image": name, "faces": [_to_dict(faces, i, tracks) for i in range(len(faces))]}
@@ -80,7 +84,8 @@ class Results:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and "json" in self.formats:
-            tail = {"without_face": self.without_face, "left_out": self.left_out, **self.summary}
+            tail = {"without_face": self.without_face, "left_out": self.left_out, "interrupted": self.interrupted}
+            tail |= self.summary
             self._json.write("\n], " + json.dumps(tail, ensure_ascii=False, allow_nan=False)[1:] + "\n")
         self._files.__exit__(kind, error, trace)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from wingmark.annotation.smoothing import Jitter, OneEuro, face_size
 from wingmark.geometry import inside, tight_box
-from wingmark.infer import Faces, Landmarker
+from wingmark.infer import Faces, Landmarker, as_box
 from wingmark.types import Box
 
 Detect = Callable[[np.ndarray], list[Box]]
@@ -17,6 +17,8 @@ Detect = Callable[[np.ndarray], list[Box]]
 SMALLEST = 0.05
 # or are expected to be this share of the face size off, on average.
 LARGEST_ERROR = 0.15
+# The crop of a track moves where its box and the one that its landmarks make overlap less than this.
+SAME_BOX = 0.9
 # A detected face whose box covers at least this share (intersection over union) of a track's is that one.
 SAME_FACE = 0.3
 
@@ -24,21 +26,24 @@ SAME_FACE = 0.3
 class Track:
     """One face in a video.
 
-    box_of: the box to look at next, of the landmarks (K, 2) found last.
+    box: where it was looked for.
+    box_of: the box that landmarks (K, 2) make.
     """
 
-    def __init__(self, number: int, box_of: Callable[[np.ndarray], Box], smooth: OneEuro | None) -> None:
-        self.number, self.box_of, self.smooth = number, box_of, smooth
+    def __init__(self, number: int, box: Box, box_of: Callable[[np.ndarray], Box], smooth: OneEuro | None) -> None:
+        self.number, self.box, self.box_of, self.smooth = number, box, box_of, smooth
         self.misses = 0  # detections in a row that did not see it
         self.jitter, self.jitter_smoothed = Jitter(), Jitter()
-        self.box: Box  # where to look next
 
     def follow(self, landmarks: np.ndarray, seconds: float) -> np.ndarray:
         """Take the landmarks (K, 2) found in a frame, `seconds` after the last one; gives them smoothed.
 
-        The next crop comes from what was found, not from what was smoothed, which lags behind.
+        The next crop comes from what was found, not from what was smoothed, which lags behind. It stays where the face
+        moved little: another crop gives slightly other landmarks, and these again another crop, without an end.
         """
-        self.box = self.box_of(landmarks)
+        box = self.box_of(landmarks)
+        if overlap(self.box, box) < SAME_BOX:
+            self.box = box
         self.jitter.update(landmarks)
         if self.smooth is None:
             return landmarks
@@ -77,7 +82,7 @@ class Tracker:
         due = not boxes or (self.detect_seconds is not None and self.since_detection >= self.detect_seconds)
         if given is not None or due:
             self.since_detection = 0.0
-            boxes = self._given(given) if given is not None else self._detected(self.detect(frame))
+            boxes = self._given(given) if given is not None else self._detected([*map(as_box, self.detect(frame))])
         faces = self.landmarker.find([self.landmarker.cut(frame, boxes)])[0]
         found = [row for row in range(len(boxes)) if not _lost(faces, row, frame)]
         self.tracks = [self.tracks[row] if row < len(self.tracks) else self._start(faces, row) for row in found]
@@ -123,7 +128,7 @@ class Tracker:
         else:
             box, landmarks = faces.boxes[row], faces.landmarks_image[row]
             box_of = partial(_carried, _relation(box, landmarks), box.roll)
-        self.every_track.append(Track(len(self.every_track), box_of, self.smooth and self.smooth()))
+        self.every_track.append(Track(len(self.every_track), faces.boxes[row], box_of, self.smooth and self.smooth()))
         return self.every_track[-1]
 
 

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from itertools import count, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,12 @@ class Video:
         """What a frame, counted from 1, is called in results."""
         return f"{self.stem}/{number:06d}"
 
+    def has(self, name: str) -> bool:
+        """Whether a frame may be called so."""
+        number = name.removeprefix(f"{self.stem}/")
+        known = number.isdecimal() and name == self.frame_name(int(number))
+        return known and 1 <= int(number) <= (self.frames or math.inf)
+
     def __iter__(self) -> Iterator[np.ndarray | None]:
         """Frames (H, W, 3) uint8 RGB in their order, None for one that cannot be decoded."""
         missing, number = [], 0
@@ -99,8 +105,10 @@ def annotate_video(tracker: Tracker, video: Video, results: Results, boxes: dict
 
         read = in_order(reader, lambda _: next(frames, end), count(), AHEAD)
         followed = _follow(tracker, takewhile(lambda frame: frame is not end, read), video, boxes or {})
-        with suppress(KeyboardInterrupt) if video.live else nullcontext():
+        try:
             deque(progress(in_order(writer, write, followed, AHEAD), "annotating", video.frames or None), maxlen=0)
+        except KeyboardInterrupt:  # what was found is kept; a webcam has no other end
+            results.interrupted = not video.live
     results.left_out += video.faults
     results.summary |= {"fps": video.fps, **tracker.jitter()}
 
@@ -123,8 +131,15 @@ def _follow(
         if frame is None:
             yield Found(name, None, None, [])
         else:
-            yield Found(name, frame, *tracker(frame, passed / video.fps, boxes.get(name)))
-            passed = 0
+            seconds, passed = passed / video.fps, 0
+            try:
+                faces, tracks = tracker(frame, seconds, boxes.get(name))
+            except ValueError as error:
+                if name not in boxes:
+                    raise
+                video.faults.append(f"{name}: {error}")  # of a box that was given
+                faces, tracks = tracker(frame, seconds)
+            yield Found(name, frame, faces, tracks)
 
 
 def _note(found: Found, results: Results) -> None:

@@ -12,7 +12,9 @@ Boxes of NAME.mp4 are those of NAME/000001, its first frame, and of later ones w
 Written are an overlay of each image (a .jpg, named as it) or of the video (.mp4), landmarks.csv (CSVFaces reads it),
 boxes.csv (--boxes and data.boxes read it), landmarks.json, and where asked for a .pts file per face, counted from 1 as
 those of 300W. Images without a face are listed, which is no failure; the exit status is 1 where something could not be
-read, or no face was found at all.
+read, or no face was found at all. Ctrl-C keeps what was found. Coordinates are those of the pixels as they are stored,
+also where EXIF says to turn the photo, whose overlay is upright. A face of a video is lost where its landmarks collapse,
+leave the frame, or are expected to be far off.
 """
 
 import argparse
@@ -22,7 +24,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 
 from wingmark.annotation import (
@@ -39,9 +40,8 @@ from wingmark.annotation import (
     find_input,
 )
 from wingmark.detectors import Detector
-from wingmark.infer import Landmarker
+from wingmark.infer import Landmarker, whole_image
 from wingmark.training import quiet_libraries
-from wingmark.types import Box
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,6 @@ JITTER = {"jitter": "jitter of the landmarks as found", "jitter_smoothed": "afte
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(settings=[])  # those of the detector
     parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, video or webcam")
     parser.add_argument("--model", type=Path, required=True, help="run folder, .ckpt, or file of `wingmark export`")
@@ -89,8 +88,10 @@ def run(arguments: argparse.Namespace) -> Results:
     chosen = find_input(arguments.input)
     _refuse(arguments, chosen)
     video = None if isinstance(chosen, ImageInput) else Video(chosen)
-    names = [video.frame_name(n) for n in range(1, video.frames + 1)] if video else chosen.names
-    boxes = None if arguments.boxes is None else boxes_of(names, arguments.boxes)
+    boxes = None
+    if arguments.boxes is not None:
+        names = (video.has, video.frame_name(1)) if video else (set(chosen.names).__contains__, chosen.names[0])
+        boxes = boxes_of(*names, arguments.boxes)
     landmarker = Landmarker.load(
         arguments.model,
         device=arguments.device,
@@ -124,18 +125,17 @@ def _tracker(arguments: argparse.Namespace, landmarker: Landmarker, detector: De
     if detector is not None:
         return Tracker(landmarker, detector, DETECT_SECONDS, smooth)
     # Where faces have given boxes, the whole image is none.
-    return Tracker(landmarker, _whole if arguments.boxes is None else lambda frame: [], None, smooth)
-
-
-def _whole(image: np.ndarray) -> list[Box]:
-    height, width = image.shape[:2]
-    return [Box((width - 1) / 2, (height - 1) / 2, width, height)]
+    detect = (lambda frame: [whole_image(frame)]) if arguments.boxes is None else lambda frame: []
+    return Tracker(landmarker, detect, None, smooth)
 
 
 def _detector(arguments: argparse.Namespace) -> Detector | None:
     if arguments.detector is None:
         if arguments.settings:
-            raise ValueError(f"unrecognized arguments: {' '.join(arguments.settings)}; see wingmark annotate --help")
+            raise ValueError(
+                f"unrecognized arguments: {' '.join(arguments.settings)[:80]}; a pattern goes in quotes, for everything "
+                "else see wingmark annotate --help"
+            )
         return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--detector", type=Detector, sub_configs=True)
@@ -162,17 +162,27 @@ def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> N
     output = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is there already: choose another --output, or delete it")
+    if Path(arguments.input).is_dir() and output.resolve().is_relative_to(Path(arguments.input).resolve()):
+        raise ValueError(
+            f"--output {output} lies in {arguments.input}, where its pictures would be annotated next time: give a folder "
+            "beside it"
+        )
 
 
 def _tell(results: Results, seconds: float) -> None:
-    """Print what was found; exit status 1 where something could not be read, or there is no face at all."""
+    """Print what was found; exit status 1 where something could not be read, or there is no face at all, 130 after
+    Ctrl-C."""
     faces = f"{results.faces} face{'s' * (results.faces != 1)}"
-    print(f"{faces} in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
+    pictures = f"{results.pictures} {'frame' if 'fps' in results.summary else 'image'}{'s' * (results.pictures != 1)}"
+    print(f"{faces} on {pictures} in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
     for name, meaning in JITTER.items():
         if (value := results.summary.get(name)) is not None:
             print(f"{meaning}: {value:.2f} % of the face size")
     _list("without a face", results.without_face)
     _list("could not be read", results.left_out)
+    if results.interrupted:
+        print("interrupted: the rest was not looked at", file=sys.stderr)
+        sys.exit(130)
     if results.left_out:
         sys.exit(1)
     if not results.faces:

@@ -2,10 +2,12 @@
 
 The first stage finds where the face is and how upright, the second its landmarks, on a crop cut by that. The result is
 a run of its own: both stages in one checkpoint, and the scores by the protocol of the first stage, comparable with it.
-Relative paths in the config of the first run count from the current folder.
+Expected errors are learned anew, from the first run's validation faces. Relative paths in its config count from the
+current folder.
 """
 
 import argparse
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -20,11 +22,15 @@ from wingmark.callbacks import PredictionWriter
 from wingmark.callbacks.progress_bar import Bar
 from wingmark.cascade import Cascade
 from wingmark.checkpoints import WholeCheckpoints
+from wingmark.commands.calibrate import learn
+from wingmark.data import LandmarkDataModule
 from wingmark.evaluation.methods import OWN_KEYS
 from wingmark.files import whole_file
 from wingmark.foreign import read_checkpoint
 from wingmark.model import LandmarkModule
 from wingmark.training import quiet_libraries
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +54,8 @@ def run(arguments: argparse.Namespace) -> Cascade:
     data = wingmark.run.build_data(config)
     seen = _seen(first, second)
     data.refuse_seen(seen, "test")
+    if cascade.second.codec.kind == "heatmap":
+        _calibrate(cascade, data, seen)
     checkpoint = folder / "checkpoints" / "best.ckpt"
     about = {
         "checkpoint": os.path.relpath(checkpoint),
@@ -95,6 +103,16 @@ def _seen(first: Path, second: Path) -> dict[str, list[str]]:
     paths = [run / "checkpoints" / "best.ckpt" for run in (first, second)]
     stages = [read_checkpoint(path)["LandmarkDataModule"] for path in paths]
     return {split: sorted({*stages[0][split], *stages[1][split]}) for split in ("train", "val")}
+
+
+def _calibrate(cascade: Cascade, data: LandmarkDataModule, seen: dict[str, list[str]]) -> None:
+    """By what both stages find together: the second alone was calibrated on crops by the true landmarks."""
+    cascade.second.calibration = None
+    try:
+        data.refuse_seen(seen, "val")
+        learn(cascade, data)
+    except (ValueError, FileNotFoundError) as error:
+        log.warning("expected errors are not calibrated: %s", error)
 
 
 def _write(folder: Path, cascade: Cascade, config: dict[str, Any], seen: dict[str, list[str]]) -> None:

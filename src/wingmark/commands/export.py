@@ -42,7 +42,6 @@ CALIBRATED_ON = 64  # faces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(settings=[])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder made by `wingmark fit`, or a .ckpt")
     parser.add_argument("--format", choices=WRITERS, default="onnx", help="default: onnx")
@@ -56,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=get_args(Dtype), default="uint8", help="of the pixels, 0 to 255 in both; default: uint8"
     )
     parser.add_argument("--int8", action="store_true", help="compute in 8 bits (ONNX)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/export/NAME.onnx, .pt2, .safetensors")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/export/RUN.onnx, RUN-boxes.onnx, ...")
 
 
 def run(arguments: argparse.Namespace) -> Path:
     """Write the file, check it, tell how large the difference is."""
     quiet_libraries()
     suffix, write = WRITERS[arguments.format]
-    path = arguments.output or _default(arguments.run).with_suffix(suffix)
+    path = arguments.output or _default(arguments, suffix)
     _refuse(arguments, path, suffix)
     graph = GRAPHS[arguments.input](wingmark.run.load(arguments.run))
     faces = _faces(arguments, graph)
@@ -80,11 +79,12 @@ def run(arguments: argparse.Namespace) -> Path:
     return path
 
 
-def _default(run: Path) -> Path:
-    """RUN/export/RUN, of another checkpoint than its best one RUN/export/NAME; the suffix is still missing."""
-    folder, checkpoint = _folder_and_checkpoint(run)
+def _default(arguments: argparse.Namespace, suffix: str) -> Path:
+    """RUN/export/RUN.onnx, of another checkpoint than its best one RUN/export/NAME.onnx, and what differs from that."""
+    folder, checkpoint = _folder_and_checkpoint(arguments.run)
     name = folder.resolve().name if checkpoint.name == "best.ckpt" else checkpoint.stem
-    return folder / "export" / f"{name}.x"
+    variants = {"boxes": arguments.input == "boxes", "float32": arguments.dtype == "float32", "int8": arguments.int8}
+    return folder / "export" / f"{'-'.join([name, *(variant for variant, is_so in variants.items() if is_so)])}{suffix}"
 
 
 def _folder_and_checkpoint(run: Path) -> tuple[Path, Path]:
@@ -96,6 +96,9 @@ def _folder_and_checkpoint(run: Path) -> tuple[Path, Path]:
 
 def _refuse(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
     """What does not go together, before anything is loaded."""
+    others = [word for word in arguments.settings if word.startswith("-") and not word.startswith("--data")]
+    if others or (arguments.settings and not arguments.settings[0].startswith("-")):
+        raise ValueError(f"unrecognized arguments: {' '.join(others or arguments.settings)}; see wingmark export --help")
     if path.suffix != suffix:
         raise ValueError(
             f"--output {path} must end in {suffix}, by which a file of --format {arguments.format} is known"
@@ -131,6 +134,7 @@ def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
         "format": export.FORMAT,
         "input": arguments.input,
         "dtype": arguments.dtype,
+        "int8": arguments.int8,
         "outputs": list(outputs),
         "schema": model.schema.to_dict(),
         "protocol": model.protocol.to_dict(),
