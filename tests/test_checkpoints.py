@@ -11,8 +11,22 @@ from wingmark.foreign import read_checkpoint
 
 
 def checkpoint(step: int) -> dict:
-    weights = torch.full((1000,), float(step))
-    return {"state_dict": {"a": weights}, "optimizer_states": [], "pytorch-lightning_version": "2.6.6", "step": step}
+    """All that training goes on with, as far as it is looked at."""
+    seen = {"train": ["a"], "val": ["b"], "position": (0, 8), "faces_per_step": 8, "seed": 0}
+    return {
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": {"a": torch.full((1000,), float(step))},
+        "wingmark": {"model": {"network": "a"}, "protocol": {"name": "a"}},
+        "loops": {"fit_loop": {}},
+        "callbacks": {"a": {}},
+        "continuation": {"random": {"torch": 0}, "rows": 0},
+        "LandmarkDataModule": seen,
+        "optimizer_states": [{}],
+        "lr_schedulers": [],
+        "epoch": 1,
+        "global_step": step,
+        "step": step,
+    }
 
 
 @pytest.fixture
@@ -49,6 +63,20 @@ def test_a_damaged_one_is_named_and_an_earlier_one_taken(folder, caplog, how):
     (said,) = caplog.messages
     assert str(path) in said and "looking for an earlier one" in said
     assert read_checkpoint(folder / "best.ckpt")["step"] == 1
+
+
+WITHOUT = {"optimizer_states": [], "loops": {}, "callbacks": [], "continuation": {"random": {}}, "epoch": "1"}
+WITHOUT |= {"LandmarkDataModule": {"train": [], "val": []}, "wingmark": "x"}
+
+
+@pytest.mark.parametrize("part", WITHOUT)
+def test_a_part_that_is_missing_is_named(folder, part):
+    for content in ({**checkpoint(3), part: WITHOUT[part]}, {k: v for k, v in checkpoint(3).items() if k != part}):
+        torch.save(content, folder / "x.ckpt")
+        with pytest.raises(
+            ValueError, match=rf"x.ckpt is no whole checkpoint of `wingmark fit`: its {part}(\.\w+)* is no"
+        ):
+            WholeCheckpoints(to_train=True).load_checkpoint(folder / "x.ckpt")
 
 
 def test_weights_alone_and_unfinished_files_are_nothing_to_go_on_from(folder):

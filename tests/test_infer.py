@@ -237,7 +237,10 @@ BAD = {
     "tensor": ({"images": torch.zeros(9, 9, 3)}, "or a list of these; got Tensor"),
     "no image": ({"images": None}, "or a list of these; got NoneType"),
     "numbers": ({"images": b"abc", "boxes": None}, "image 0 of the list: an image is a path, .* got int"),
-    "box in a list": ({"images": 2 * [np.zeros((9, 9, 3), np.uint8)], "boxes": [None, [[5, 5]]]}, "image 1 of the list"),
+    "box in a list": (
+        {"images": 2 * [np.zeros((9, 9, 3), np.uint8)], "boxes": [None, [[5, 5]]]},
+        "image 1 of the list",
+    ),
     "lists": ({"images": [np.zeros((9, 9, 3), np.uint8)], "boxes": [None, None]}, "1 images, but boxes for 2"),
 }
 

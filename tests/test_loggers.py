@@ -98,7 +98,7 @@ def test_other_processes_than_the_first_start_nothing(here, monkeypatch):
     assert not here.exists()
 
 
-def test_curves_are_one_table_with_a_row_for_each_call(tmp_path):
+def test_curves_are_one_table_with_a_row_for_each_call(tmp_path, caplog):
     curves = CurveLogger(str(tmp_path / "logs"))
     curves.log_metrics({"train/loss": 0.5}, 0)
     curves.log_metrics({"val/nme": 0.1, "epoch": 0}, 0)
@@ -113,6 +113,11 @@ def test_curves_are_one_table_with_a_row_for_each_call(tmp_path):
     resumed.log_metrics({"lr": 1.0}, 2)
     rows = table.read_text().split()
     assert rows == ["epoch,lr,step,train/loss,val/nme", ",,0,0.5,", "0,,0,,0.1", ",,1,0.25,", ",1.0,2,,"]
+    resumed.cut(9)
+    assert warnings_of(caplog) == [f"{table} has 4 of the 9 rows until here: the others are lost"]
+    table.write_bytes(table.read_bytes() + b"\xff\n")
+    with pytest.raises(ValueError, match="metrics.csv is damaged .*; move it away"):
+        resumed.cut(4)
     assert resumed.rows == 4 and CurveLogger(str(tmp_path / "elsewhere")).cut(2) == 0
 
 

@@ -103,6 +103,33 @@ def test_what_cannot_go_on_is_refused(here, arguments, says):
     assert says in str(end.value)
 
 
+def test_the_patience_is_the_one_asked_for(here):
+    stopping = "--trainer.callbacks+=pytorch_lightning.callbacks.EarlyStopping"
+    patient = [stopping, "--trainer.callbacks.monitor=val/nme", "--trainer.callbacks.mode=min"]
+    hopeless = ["--model.schedule=null", *SGD[:1], "--model.optimizer.init_args.lr=0.0"]
+    fit = ["fit", TINY, "--name=c", *patient, *hopeless, "--trainer.max_epochs=9"]
+    steps = []
+    for patience in (1, 4):
+        cli = main([*fit, f"--trainer.callbacks.patience={patience}", "--ckpt_path=last"])
+        steps.append(cli.trainer.global_step)
+    assert steps[1] == steps[0] + 3 * 3  # three more epochs
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_the_last_checkpoint_is_taken_where_there_is_one(here, command):
+    runs = ["--runs", str(here.parents[2]), "--name", "a"]
+    main([command, TINY, *runs, "--ckpt_path", "last"])
+    with pytest.raises(SystemExit, match=f"{command} needs trained weights"):
+        main([command, TINY, "--name", "nowhere", "--ckpt_path", "last"])
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("seed", ["true", "false"])
+def test_a_seed_that_is_drawn_or_none(here, seed):
+    cli = main(["fit", TINY, "--name=c", f"--seed_everything={seed}", "--trainer.max_epochs=1"])
+    assert cli.datamodule.seed == int(cli.config.fit.seed_everything)
+
+
 def test_a_checkpoint_that_does_not_say_its_optimizer_is_refused(here):
     checkpoint = torch.load(here, weights_only=True)
     del checkpoint["wingmark"]["model"]["optimizer"]

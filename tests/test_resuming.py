@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,9 @@ REFUSED = {
     "another network": (["--model.network.init_args.model=test_vit"], "the weights of another model (Missing key(s)"),
     "fewer epochs": (["--trainer.max_epochs=0"], "trained for 1 epochs, trainer.max_epochs is 0: raise it"),
     "another batch size": (["--data.batch_size=4"], "is 4; go on with the 8 of this epoch until its end"),
+    "another seed": (["--seed_everything=1"], "seed_everything is 1; go on with the 0 of this epoch until its end"),
+    "other faces": (["--data.source.init_args.train=23"], "data.source gives other training faces; go on with those"),
+    "the same batches": (["--trainer.overfit_batches=2"], "trainer.overfit_batches leaves out our sampler"),
     "no average": (["--trainer.callbacks=null"], "holds an average of weights (MovingAverage)"),
     "no such checkpoint": (["--ckpt_path=best"], "--ckpt_path best does not exist; give last, or a file"),
 }
@@ -202,6 +206,34 @@ def test_where_all_checkpoints_are_damaged_nothing_is_trained(within_an_epoch):
         (run / "checkpoints" / name).write_bytes((within_an_epoch / "checkpoints" / "last.ckpt").read_bytes()[:-100])
     with pytest.raises(SystemExit, match="holds no whole checkpoint; delete runs/a, or choose another --name"):
         fit("--name=a", "--ckpt_path=last")
+
+
+def best(run: Path) -> dict[str, Any]:
+    checkpoint = load(run, "best.ckpt")
+    return {key: checkpoint[key] for key in ("state_dict", "global_step")}
+
+
+WORSE = ["--model.schedule=null", "--model.optimizer=torch.optim.AdamW", "--model.optimizer.init_args.lr=3"]
+
+
+def test_the_best_one_counts_after_its_run_was_moved(whole):
+    before = best(whole)
+    shutil.copytree(whole, "moved/b")
+    fit("--config=moved/b/config.yaml", "--runs=moved", *GOING_ON, "--name=b", "--trainer.max_epochs=4", *WORSE)
+    assert_same(best(Path("moved/b")), before)
+    assert load(Path("moved/b"))["global_step"] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [("--data.protocol=other.yaml", "protocol"), ("--data.source.init_args.val=4", "validation faces")],
+)
+def test_the_best_one_is_chosen_anew_where_it_was_found_otherwise(whole, change, what, caplog):
+    Path("other.yaml").write_text("{name: other, box: dataset, margin: 1.25, normalizer: box_size}")
+    shutil.copytree(whole, PARTS)
+    fit(*GOING_ON, change, "--trainer.max_epochs=4", *WORSE)
+    assert f"the checkpoint was validated by another {what}: best.ckpt is chosen anew" in caplog.text
+    assert best(PARTS)["global_step"] == 12
 
 
 def test_a_validation_between_two_steps_is_refused():

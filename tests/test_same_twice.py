@@ -17,9 +17,12 @@ SETTINGS = yaml.safe_load(TINY.read_text())
 EPOCHS = (0, 1)
 
 
-def loader(workers: int = 0, batch: int = 8, processes: int = 1, rank: int = 0) -> torch.utils.data.DataLoader:
+def loader(
+    workers: int = 0, batch: int = 8, processes: int = 1, rank: int = 0, train: int = 24
+) -> torch.utils.data.DataLoader:
     """The training faces of the tiny recipe, augmented."""
-    settings = {**SETTINGS["data"], "num_workers": workers, "batch_size": batch}
+    source = {**SETTINGS["data"]["source"], "init_args": {**SETTINGS["data"]["source"]["init_args"], "train": train}}
+    settings = {**SETTINGS["data"], "source": source, "num_workers": workers, "batch_size": batch}
     data: LandmarkDataModule = wingmark.run.build_data({"data": settings})
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(world_size=processes, global_rank=rank, strategy=strategy)
@@ -47,6 +50,17 @@ def test_batches_are_the_same_for_any_number_of_workers():
     assert sorted(first.tolist()) == sorted(second.tolist()) == [*range(24)] and not torch.equal(first, second)
     for workers in (1, 4):
         assert_same(alone, epochs(loader(workers)))
+
+
+@pytest.mark.parametrize("faces", [23, 25, 31])
+def test_also_where_the_faces_cannot_be_dealt_evenly(faces):
+    alone, *ranks = (
+        epochs(loader(batch=8, train=faces)),
+        *(epochs(loader(0, 4, 2, rank, train=faces)) for rank in (0, 1)),
+    )
+    assert len(alone) == 2 * (faces // 8)
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        assert sorted(whole.index.tolist()) == sorted(torch.cat([part.index for part in parts]).tolist())
 
 
 def test_two_processes_see_what_one_does_with_twice_the_batch():

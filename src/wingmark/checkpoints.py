@@ -20,6 +20,10 @@ class WholeCheckpoints(TorchCheckpointIO):
     nothing where it is not allowed to write.
     """
 
+    def __init__(self, to_train: bool = False) -> None:
+        super().__init__()
+        self.to_train = to_train  # what is loaded is gone on with
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         # Given a name, torch would store it: the temporary one, which is another in every process.
         with whole_file(Path(path)) as temporary, open(temporary, "wb") as file:
@@ -29,7 +33,7 @@ class WholeCheckpoints(TorchCheckpointIO):
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return read_for_lightning(path)
+        return read_for_lightning(path, self.to_train)
 
 
 def newest_whole(folder: Path) -> Path | None:
@@ -40,8 +44,8 @@ def newest_whole(folder: Path) -> Path | None:
     oldest_first = sorted(folder.glob("[!.]*.ckpt"), key=lambda path: (path.stem == "last", path.stat().st_mtime_ns))
     for path in reversed(oldest_first):
         try:
-            if "optimizer_states" in read_for_lightning(path):  # not one of weights alone
-                return path
+            read_for_lightning(path, to_train=True)
+            return path
         except ValueError as error:
             log.warning("%s; looking for an earlier one", error)
     return None

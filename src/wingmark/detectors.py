@@ -19,6 +19,12 @@ class Detector(Protocol):
     def __call__(self, image: np.ndarray) -> list[Box]: ...
 
 
+def whole_image(image: np.ndarray) -> list[Box]:
+    """For images that were cut around a face: all of one is its box."""
+    height, width = image.shape[:2]
+    return [Box((width - 1) / 2, (height - 1) / 2, width, height)]
+
+
 class YuNet:
     """OpenCV's detector YuNet (Wu et al., YuNet: A Tiny Millisecond-level Face Detector, 2023).
 
@@ -79,3 +85,18 @@ def _edges(rectangle: Any) -> tuple[float, float, float, float]:
 
 def _largest_first(boxes: list[Box]) -> list[Box]:
     return sorted(boxes, key=lambda box: -box.width * box.height)
+
+
+def as_box(box: Box | np.ndarray) -> Box:
+    """A box, also of a row x_min, y_min, x_max, y_max. ValueError for something else."""
+    if isinstance(box, Box):
+        return box
+    try:
+        corners = np.asarray(box, float)
+    except (TypeError, ValueError):
+        corners = np.empty(0)
+    if corners.shape != (4,):
+        raise ValueError(
+            f"boxes are a list of `Box`, or of rows x_min, y_min, x_max, y_max; one of them is {box!s:.80}"
+        )
+    return Box.from_corners(*corners.tolist())

@@ -57,12 +57,13 @@ def _exported_engine(path: Path) -> "ExportedEngine":
         engine(np.zeros((1, 3, engine.crop_size, engine.crop_size), np.uint8))
     except Exception as error:  # whatever a graph and what it tells about itself may make of each other
         raise ValueError(
-            f"{path} does not do what it tells about itself ({type(error).__name__}); `wingmark export RUN` writes it anew"
+            f"{path} does not do what it tells about itself ({type(error).__name__}); `wingmark export RUN` writes it "
+            "anew"
         ) from error
     if exported.about["input"] == "boxes" and engine.protocol.crop == "outwards":
         raise ValueError(
-            f"{path} cuts crops by the rule outwards, which widens boxes to whole pixels, and no box gives back a ready "
-            "crop as it is: export with --input crops"
+            f"{path} cuts crops by the rule outwards, which widens boxes to whole pixels, and no box gives back a "
+            "ready crop as it is: export with --input crops"
         )
     return engine
 

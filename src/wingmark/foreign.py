@@ -42,11 +42,35 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def read_for_lightning(path: str | Path) -> dict[str, Any]:
-    """The same for a checkpoint that Lightning restores, which deletes files that an earlier one names."""
+# What Lightning and wingmark take from a checkpoint unasked, by its path, and of which type it is.
+PARTS = {"wingmark": dict, "wingmark.model": dict, "wingmark.protocol": dict}
+PARTS |= {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
+PARTS |= {"lr_schedulers": list, "continuation": dict, "continuation.random": dict, "continuation.rows": int}
+PARTS |= {"LandmarkDataModule": dict, "LandmarkDataModule.train": list, "LandmarkDataModule.val": list}
+PARTS |= {
+    "LandmarkDataModule.position": tuple,
+    "LandmarkDataModule.faces_per_step": int,
+    "LandmarkDataModule.seed": int,
+}
+
+
+def read_for_lightning(path: str | Path, to_train: bool = False) -> dict[str, Any]:
+    """The same for a checkpoint that Lightning restores, which deletes files that an earlier one names.
+
+    to_train: it is gone on with, for which no part of it may be missing.
+    """
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint.get("pytorch-lightning_version"), str):
         raise ValueError(f"{path} was not written by Lightning; give a .ckpt file written by `wingmark fit`")
+    for place, kind in PARTS.items():
+        part = checkpoint
+        for name in place.split("."):
+            part = part.get(name, {})
+        missing = part in ({}, [])
+        if missing and not to_train:
+            continue
+        if not isinstance(part, kind) or (missing and place != "lr_schedulers"):
+            raise ValueError(f"{path} is no whole checkpoint of `wingmark fit`: its {place} is no {kind.__name__}")
     callbacks = checkpoint.get("callbacks") or {}
     for state in callbacks.values() if isinstance(callbacks, dict) else [callbacks]:
         if not isinstance(state, dict):

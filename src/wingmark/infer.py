@@ -12,7 +12,7 @@ from PIL import Image
 
 from wingmark.data.images import pixels_of, read_image, roll_of, size_and_roll
 from wingmark.data.regions import MAX_SIDE, region_around
-from wingmark.detectors import Detector
+from wingmark.detectors import Detector, as_box, whole_image
 from wingmark.engines import Answer, Engine, Precision, load_engine
 from wingmark.geometry import (
     apply,
@@ -152,10 +152,8 @@ class Landmarker:
         pixels, roll = _pixels(image), _roll(image)
         if boxes is not None:
             boxes = [_turned(box, roll) for box in map(as_box, boxes)]
-        elif self.detector is None:
-            boxes = [_turned(whole_image(pixels), roll)]
         else:
-            boxes = _detect(self.detector, pixels, roll)
+            boxes = _detect(self.detector or whole_image, pixels, roll)
         # A second look may need more of the image than the first one.
         return self._crops(pixels, boxes)._replace(image=pixels if keep or self.refine else None)
 
@@ -230,25 +228,6 @@ def _faces(cut: Cut, landmarks_crop: np.ndarray, score: np.ndarray | None, expec
     if expected_error is not None:
         expected_error = expected_error * pixel_sides(cut.crop_to_image)[:, None]
     return Faces(apply(cut.crop_to_image, landmarks_crop), score, expected_error, cut.boxes, cut.crop_to_image)
-
-
-def as_box(box: Box | np.ndarray) -> Box:
-    """A box, also of a row x_min, y_min, x_max, y_max. ValueError for something else."""
-    if isinstance(box, Box):
-        return box
-    try:
-        corners = np.asarray(box, float)
-    except (TypeError, ValueError):
-        corners = np.empty(0)
-    if corners.shape != (4,):
-        raise ValueError(f"boxes are a list of `Box`, or of rows x_min, y_min, x_max, y_max; one of them is {box!s:.80}")
-    return Box.from_corners(*corners.tolist())
-
-
-def whole_image(pixels: np.ndarray) -> Box:
-    """All of an image (H, W, 3) as the box of a face."""
-    height, width = pixels.shape[:2]
-    return Box((width - 1) / 2, (height - 1) / 2, width, height)
 
 
 def _rounded(box: Box) -> Box:

@@ -3,9 +3,17 @@
 import os
 import signal
 import subprocess
+import time
 from types import FrameType, TracebackType
 
 from pytorch_lightning.utilities import rank_zero_only
+
+FIRST = "WINGMARK_FIRST_PROCESS"  # environment variable: number of the process that started the others
+
+
+def started_by_first() -> bool:
+    """Whether Lightning in the first process started this one: whatever ends that one ends both."""
+    return os.environ.get(FIRST) == str(os.getppid())
 
 
 class Interrupted(BaseException):
@@ -27,6 +35,9 @@ class Interrupted(BaseException):
 class Signals:
     """Within it, a signal raises `Interrupted` at once, or, while `waiting`, is kept in `received`.
 
+    Raised is it in the first process, to which those that it started pass it on: a process that ended alone would leave
+    the others waiting for it.
+
     A handler that saves or talks to other processes, as Lightning's do, meets them in another step, and hangs. In a job
     of SLURM it catches SIGUSR1 too, which announces the end of the job's time.
     """
@@ -34,9 +45,12 @@ class Signals:
     def __init__(self) -> None:
         self.waiting = False
         self.received = 0
+        self._raised = -1.0  # when, in seconds
         self._earlier: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
+        if rank_zero_only.rank == 0:
+            os.environ[FIRST] = str(os.getpid())
         numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
         self._earlier = {number: signal.signal(number, self._handle) for number in numbers}
         return self
@@ -47,12 +61,20 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.waiting:
-            raise Interrupted(number)
+            self._end(number)
+            return
         self.received = number
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             if rank_zero_only.rank == 0:
                 os.write(2, b"\nending after this step; Ctrl-C again ends at once, without saving\n")
+
+    def _end(self, number: int) -> None:
+        if started_by_first():
+            os.kill(os.getppid(), number)
+        elif time.monotonic() - self._raised > 1:  # not the same signal, passed on by another process
+            self._raised = time.monotonic()
+            raise Interrupted(number)
 
 
 def requeue() -> None:

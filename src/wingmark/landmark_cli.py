@@ -11,12 +11,21 @@ import pytorch_lightning as pl
 import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from wingmark.callbacks import ChosenRates, Continuation, Dashboard, FiniteSteps, LastCheckpoint, PredictionWriter
+from wingmark.callbacks import (
+    BestCheckpoint,
+    ChosenRates,
+    ChosenSettings,
+    Continuation,
+    Dashboard,
+    FiniteSteps,
+    LastCheckpoint,
+    PredictionWriter,
+)
 from wingmark.callbacks.dashboard import best_checkpoint
 from wingmark.callbacks.progress_bar import Bar
 from wingmark.checkpoints import WholeCheckpoints, newest_whole
@@ -112,7 +121,7 @@ class LandmarkCLI(LightningCLI):
         )
         for key in ("schema", "protocol", "crop_size"):
             parser.link_arguments(f"data.{key}", f"model.{key}", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -165,7 +174,7 @@ class LandmarkCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         config.name = config.name or self._default_name(config)
-        config.data.seed = config.seed_everything  # the number drawn, where a random one was asked for
+        config.data.seed = int(config.seed_everything)  # the number drawn, where a random one was asked for
         self.folder = Path(config.runs) / config.name
         if config.data.context != 1:
             raise ValueError(
@@ -180,6 +189,8 @@ class LandmarkCLI(LightningCLI):
             raise FileNotFoundError(
                 f"--ckpt_path {config.ckpt_path} does not exist; give last, or a file such as .../best.ckpt"
             )
+        if config.ckpt_path == "last":
+            config.ckpt_path = self._newest_checkpoint()
         callbacks = self.trainer_defaults["callbacks"] = []
         if config.trainer.enable_progress_bar is not False:
             callbacks.append(Bar())
@@ -192,12 +203,15 @@ class LandmarkCLI(LightningCLI):
             if not throwaway:
                 callbacks.append(PredictionWriter(self.folder, self._about(config)))
         elif not throwaway:
-            if config.ckpt_path == "last":
-                config.ckpt_path = self._newest_checkpoint()
             self._refuse_existing_run(config.ckpt_path)
+            if config.ckpt_path is not None and config.trainer.overfit_batches:
+                raise ValueError(
+                    "trainer.overfit_batches leaves out our sampler: such a training cannot be gone on with"
+                )
             if rank_zero_only.rank == 0:
                 remove_leftovers(self.folder)
-            callbacks += [self._best_checkpoint(), Dashboard(self.folder), Continuation(), ChosenRates()]
+            callbacks += [BestCheckpoint(self.folder / "checkpoints"), Dashboard(self.folder), Continuation()]
+            callbacks += [ChosenRates(), ChosenSettings()]
             callbacks.append(FiniteSteps(self.folder, config.on_nonfinite))
             if config.trainer.logger is not False:
                 callbacks.append(LearningRateMonitor("step"))
@@ -220,26 +234,15 @@ class LandmarkCLI(LightningCLI):
         """The config as plain values."""
         return yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
 
-    def _best_checkpoint(self) -> ModelCheckpoint:
-        best = ModelCheckpoint(
-            self.folder / "checkpoints",
-            filename="best",
-            monitor="val/nme",
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,  # right after validation, where going on is exact
-        )
-        best.last_model_path = str(self.folder / "checkpoints" / "last.ckpt")  # W&B keeps it too
-        return best
-
     def _newest_checkpoint(self) -> str | None:
         folder = self.folder / "checkpoints"
         path = newest_whole(folder)
         if path is None and any(folder.glob("[!.]*")):
             raise ValueError(f"{folder} holds no whole checkpoint; delete {self.folder}, or choose another --name")
-        if path is None:
+        if path is not None:
+            log.info("going on from %s" if self.subcommand == "fit" else "%s", path)
+        elif self.subcommand == "fit":
             log.warning("%s holds no checkpoint to go on from: training starts at the beginning", self.folder)
-        else:
-            log.info("going on from %s", path)
         return path and str(path)
 
     def _default_name(self, config: Namespace) -> str:
@@ -289,7 +292,7 @@ class LandmarkCLI(LightningCLI):
             raise ValueError(
                 f"trainer.plugins: {plugin} would write checkpoints; leave it out, wingmark writes them whole"
             )
-        self.trainer.strategy.checkpoint_io = WholeCheckpoints()
+        self.trainer.strategy.checkpoint_io = WholeCheckpoints(to_train=self.subcommand == "fit")
         config = self.config[self.subcommand]
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
             self.trainer.callbacks.insert(0, LastCheckpoint(self.folder, config.checkpoint_minutes, self.signals))

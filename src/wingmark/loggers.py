@@ -54,8 +54,11 @@ class CurveLogger(Logger):
             earlier = self._read()
             self.columns = sorted({*self.columns, *row})
             self._write(earlier)
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(row)
+        try:
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written ({error}): make room") from error
         self.rows += 1
 
     @rank_zero_only
@@ -68,6 +71,8 @@ class CurveLogger(Logger):
         if not self.path.is_file():
             return 0  # going on in another folder than that of the checkpoint
         earlier = self._read()
+        if len(earlier) < rows:
+            log.warning("%s has %d of the %d rows until here: the others are lost", self.path, len(earlier), rows)
         self._write(earlier[:rows])
         self.rows = len(earlier[:rows])
         return len(earlier) - self.rows
@@ -75,10 +80,13 @@ class CurveLogger(Logger):
     def _read(self) -> list[dict[str, str]]:
         if not self.path.is_file():
             return []
-        with open(self.path, newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            self.columns = list(reader.fieldnames or ())
+        try:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file, strict=True)
+                rows = list(reader)
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{self.path} is damaged ({error}); move it away") from error
+        self.columns = list(reader.fieldnames or ())
         return rows
 
     def _write(self, rows: list[dict[str, str]]) -> None:

@@ -193,12 +193,17 @@ class LandmarkModule(LandmarkFinder):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = checkpoint.get("wingmark", {})
         self.load_calibration(about)
-        codec = (about.get("model") or {}).get("codec")
+        codec = about.get("model", {}).get("codec")
         if self.calibration is not None and self.config is not None and codec != self.config["codec"]:
-            log.info("model.codec is not that of the checkpoint: there are no expected errors, which were learned by it")
+            log.info(
+                "model.codec is not that of the checkpoint: there are no expected errors, which were learned by it"
+            )
             self.calibration = None
 
     def load_calibration(self, about: dict[str, Any]) -> None:
         """Take the calibration of a checkpoint's `wingmark` block; those of earlier versions have none."""
         fields = about.get("confidence")
-        self.calibration = None if fields is None else Calibration.from_dict(fields)
+        try:
+            self.calibration = None if fields is None else Calibration.from_dict(fields)
+        except (TypeError, AttributeError) as error:
+            raise ValueError("the checkpoint is damaged: its confidence is no calibration") from error

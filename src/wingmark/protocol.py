@@ -251,5 +251,5 @@ def get(name_or_path: str) -> Protocol:
         if own.name in BUILT_IN and own != BUILT_IN[own.name]:
             raise ValueError(f"{own.name} is the name of a built-in protocol with other rules; choose another name")
         return own
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: not a protocol: {' '.join(str(error).split())}") from error

@@ -18,8 +18,10 @@ from wingmark.foreign import read_checkpoint, read_yaml
 from wingmark.model import CHECKPOINT_FORMAT, LandmarkModule
 from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
-from wingmark.trust import build_arguments
+from wingmark.trust import build_arguments, refuse_endless
 from wingmark.types import Batch
+
+LARGEST_CROP = 2048  # pixels
 
 
 def load(path: str | Path) -> LandmarkModule | Cascade:
@@ -64,6 +66,7 @@ def build_model(about: dict[str, Any]) -> LandmarkModule | Cascade:
 
     Raises ValueError where it tells of none, or of classes that `wingmark.trust` does not let pass.
     """
+    refuse_endless(about)
     try:
         stages = about["model"]
         if "first" in stages:
@@ -80,6 +83,8 @@ def _module(about: dict[str, Any]) -> LandmarkModule:
     linked = {"schema", "protocol", "crop_size"}
     config = {key: value for key, value in about["model"].items() if key not in linked}
     config["network"] = _without_pretraining(config["network"])
+    if not 0 < about["crop_size"] <= LARGEST_CROP:  # a model is tried on two when it is built
+        raise ValueError(f"crop_size must be 1 to {LARGEST_CROP}, got {about['crop_size']}")
     model = LandmarkModule(
         **build_arguments(LandmarkModule, config, "model"),
         schema=LandmarkSchema.from_dict(about["schema"]),

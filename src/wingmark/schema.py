@@ -166,5 +166,5 @@ def get(name_or_path: str) -> LandmarkSchema:
         if not isinstance(fields, dict):
             raise ValueError(f"expected keys and values, got {type(fields).__name__}")
         return LandmarkSchema.from_dict(fields)
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: not a landmark schema: {' '.join(str(error).split())}") from error

@@ -185,7 +185,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         with open(file) as stream:
             content = yaml.load(stream, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     keys = content.keys() if isinstance(content, dict) else set()
     if not {"recipe", "seeds"} <= keys <= {"recipe", "overlays", "axes", "seeds"}:

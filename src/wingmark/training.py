@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from wingmark.checkpoints import best_of
 from wingmark.foreign import read_yaml
-from wingmark.interruption import Interrupted, requeue
+from wingmark.interruption import Interrupted, requeue, started_by_first
 from wingmark.landmark_cli import LandmarkCLI
 
 
@@ -23,9 +23,8 @@ def run(args: list[str]) -> LandmarkCLI:
         return LandmarkCLI(of_run(args))
     except Interrupted as interruption:
         if rank_zero_only.rank:
-            # With another status than 0 Lightning kills the first process: not while that closes its loggers, but where
-            # it would wait for this one.
-            sys.exit(0 if interruption.agreed else interruption.status)
+            # With another status than 0 Lightning kills the first process, which may be closing its loggers.
+            sys.exit(0 if started_by_first() else interruption.status)
         print(interruption, file=sys.stderr)
         if interruption.number == signal.SIGUSR1 and not interruption.agreed:
             requeue()
@@ -69,7 +68,6 @@ NOISE = (
     "Be aware that when using `ckpt_path`, callbacks",  # a test needs no ModelCheckpoint
     "You're using the WeightAveraging callback, but loading",  # the averaged weights are what is tested
     "(?s).*your dataloader is not resumable",  # FaceSampler goes on in the middle of an epoch
-    "(?s).*The dirpath has changed",  # a training that goes on from another one's checkpoint has a best one of its own
     ".*number of training batches .* is smaller than the logging interval",
 )
 

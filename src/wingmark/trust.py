@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 TRUSTED = ("wingmark", "torch.nn", "torch.optim")
+MOST_VALUES = 100_000
 PLAIN = (str, int, float, bool, NoneType, list, tuple, dict)
 
 
@@ -23,6 +24,22 @@ def is_trusted(module: str) -> bool:
     own = os.environ.get("WINGMARK_TRUST", "").split(",")
     roots = [*TRUSTED, *(name.strip() for name in own if name.strip())]
     return any(module == root or module.startswith(f"{root}.") for root in roots)
+
+
+def refuse_endless(content: Any) -> None:
+    """ValueError where lists and names within each other have more than MOST_VALUES in all.
+
+    In a small file one list may stand in another a thousand times, and that in a third one: whoever walks through it,
+    or tells of it, would not come to an end.
+    """
+    count, left = 0, [content]
+    while left:
+        value = left.pop()
+        inside = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        count += len(inside)
+        if count > MOST_VALUES:
+            raise ValueError(f"it tells of its model in more than {MOST_VALUES:,} values")
+        left += inside
 
 
 def build_arguments(cls: type, settings: dict[str, Any], place: str) -> dict[str, Any]:

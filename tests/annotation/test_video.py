@@ -168,7 +168,16 @@ def test_a_webcam_ends_with_ctrl_c(monkeypatch, dots, tmp_path):
 def test_names_of_frames(monkeypatch):
     fake(monkeypatch, [None] * 12)
     video = Video(VideoInput("x.avi", "my clip"))
-    names = ["my clip/000001", "my clip/000012", "my clip/000000", "my clip/000013", "my clip/1", "clip/000001", "a", ""]
+    names = [
+        "my clip/000001",
+        "my clip/000012",
+        "my clip/000000",
+        "my clip/000013",
+        "my clip/1",
+        "clip/000001",
+        "a",
+        "",
+    ]
     assert [video.has(name) for name in names] == [True, True, *6 * [False]]
     fake(monkeypatch, [], says=0)  # it does not say how many it has
     assert Video(VideoInput("x.avi", "my clip")).has("my clip/1000000")

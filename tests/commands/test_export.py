@@ -68,7 +68,8 @@ def test_a_run_becomes_a_file(run, capsys, name, suffix, arguments):
     assert (found - expected).abs().max() < 1e-3
     out = capsys.readouterr().out
     assert (
-        "px of the crop (5 validation faces, batches of 1 and 5)" in out and f"{path.name}: {dtype} crops to land" in out
+        "px of the crop (5 validation faces, batches of 1 and 5)" in out
+        and f"{path.name}: {dtype} crops to land" in out
     )
 
 

@@ -48,9 +48,9 @@ def test_processes_share_what_is_shown(dot_faces, processes):
         loader.sampler.set_epoch(1)
         shares.append(torch.cat([batch.index for batch in loader]))
     repeats = torch.from_numpy(data.poses(BALANCING).repeats)
-    assert [len(share) for share in shares] == [-(-repeats.sum() // processes)] * processes
-    shown = torch.bincount(torch.cat(shares))
-    assert (shown >= repeats).all() and (shown - repeats).sum() == -repeats.sum() % processes  # the padding
+    assert [len(share) for share in shares] == [repeats.sum() // processes] * processes
+    shown = torch.bincount(torch.cat(shares), minlength=len(repeats))
+    assert (shown <= repeats).all() and (repeats - shown).sum() == repeats.sum() % processes  # they come next time
 
 
 def test_copies_are_augmented_differently_and_alike_for_any_number_of_workers(dot_faces):

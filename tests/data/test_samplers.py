@@ -39,6 +39,19 @@ def test_training_pads_to_equal_lengths(count):
     assert set().union(*shares) == set(range(count))
 
 
+@pytest.mark.parametrize("count", range(20, 33))
+def test_full_batches_of_processes_are_those_of_one(count):
+    alone = indices(count)
+    shares = [
+        [index for index, _, _ in FaceSampler(range(count), num_replicas=2, rank=rank, shuffle=True, drop_last=True)]
+        for rank in range(2)
+    ]
+    assert len(shares[0]) // 4 == len(shares[1]) // 4 == count // 8
+    for step in range(count // 8):
+        together = [i for share in shares for i in share[4 * step : 4 * step + 4]]
+        assert sorted(together) == sorted(alone[8 * step : 8 * step + 8])
+
+
 REPEATS = np.array([1, 3, 1, 20, 2, 1, 7])
 SHOWINGS = sorted((index, copy) for index, times in enumerate(REPEATS) for copy in range(times))
 

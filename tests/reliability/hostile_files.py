@@ -4,12 +4,15 @@ import io
 import json
 import os
 import pickle
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import scipy.io
 import torch
@@ -18,7 +21,7 @@ import wingmark.run
 from wingmark import export, protocol, schema
 from wingmark.cli import main
 from wingmark.data.regions import _Cache
-from wingmark.data.sources import CSVFaces
+from wingmark.data.sources import COFW, AFLWSqlite, CSVFaces
 from wingmark.data.sources.matlab import mat_file
 from wingmark.evaluation import Predictions
 from wingmark.infer import Landmarker
@@ -218,11 +221,47 @@ def outside(name: str) -> Any:
     return CSVFaces("set", "faces.csv", "five").faces("train")
 
 
+def deep(name: str) -> Path:
+    Path(name).write_text("name: " + "[" * 3000)
+    return Path(name)
+
+
 def nested() -> Any:
     """A MATLAB file of 9 KB: structs 300 deep around 8 MB, which readers copy at each level."""
     content = reduce(lambda inner, _: {"x": inner}, range(300), np.zeros(2**23, np.uint8))
     scipy.io.savemat("x.mat", content, do_compression=True)
     return mat_file(Path("x.mat"))
+
+
+def endless(levels: int = 40) -> Any:
+    """A file of some kilobytes: each list holds the one before twice, a million million values if written out."""
+    return reduce(lambda inner, _: [inner, inner], range(levels), "a")
+
+
+def view() -> Any:
+    """A database of 8 KB whose images are 20,000 rows that are made when they are asked for."""
+    Path("flickr/0").mkdir(parents=True)
+    with closing(sqlite3.connect("aflw.sqlite")) as database:
+        database.executescript("""
+            CREATE TABLE Faces(face_id, file_id); CREATE TABLE FaceRect(face_id, x, y, w, h);
+            CREATE TABLE FeatureCoords(face_id, feature_id, x, y);
+            CREATE VIEW FaceImages AS WITH RECURSIVE c(file_id) AS (SELECT 1 UNION ALL SELECT file_id + 1 FROM c)
+            SELECT file_id, hex(zeroblob(400000)) AS filepath FROM c LIMIT 20000;
+        """)
+    return AFLWSqlite(".").faces("train")
+
+
+def one_object_many_times() -> Any:
+    """A MATLAB 7.3 file of 1.5 MB: an array of 3,000 elements that are all the same 1.5 MB."""
+    with h5py.File("COFW_train.mat", "w") as file:
+        file["IsTr"], file["bboxesTr"] = np.zeros((1, 4)), np.zeros((4, 4))
+        array = file.create_dataset("phisTr", 3000, dtype=h5py.vlen_dtype(np.uint8))
+        array[0], array[1] = np.ones(1_500_000, np.uint8), np.ones(3, np.uint8)
+        start = array.id.get_offset()
+    content = bytearray(Path("COFW_train.mat").read_bytes())
+    content[start : start + 16 * 3000] = 3000 * content[start : start + 16]
+    Path("COFW_train.mat").write_bytes(content)
+    return COFW(".").faces("train")
 
 
 SHELL = {"class_path": "os.system", "init_args": {"command": "touch ran"}}
@@ -258,6 +297,8 @@ CASES = [
     Case("checkpoint: model from a folder", lambda: naming(network=timm(model="local-dir:../.."))),
     Case("checkpoint: starting weights with a pickle", starting_weights, passed_over=True),
     Case("checkpoint: config that contains itself", cyclic),
+    Case("checkpoint: lists without an end", lambda: naming(network=timm(options={"x": endless()}))),
+    Case("checkpoint: crops of 20,000 px", lambda: load(checkpoint(wingmark={**ABOUT, "crop_size": 20000}))),
     Case("checkpoint: weights of another type", lambda: weights(torch.Tensor.long)),
     Case("checkpoint: weights of another shape", lambda: weights(torch.Tensor.flatten)),
     Case("checkpoint: weights missing", lambda: load(checkpoint(state_dict={}))),
@@ -288,6 +329,10 @@ CASES = [
     Case("annotations: image above the folder", lambda: outside("../x.png")),
     Case("annotations: image anywhere", lambda: outside(f"{os.getcwd()}/x.png")),
     Case("MATLAB: nested 300 deep", nested),
+    Case("MATLAB 7.3: one object 3,000 times", one_object_many_times),
+    Case("database: rows made when asked for", view),
+    Case("protocol: nested too deeply", lambda: protocol.get(str(deep("x.yaml")))),
+    Case("schema: nested too deeply", lambda: schema.get(str(deep("x.yaml")))),
 ]
 # No harm is done in the first three, and the payload runs in the others: the rest would show nothing otherwise.
 OTHERS = [

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 
 from wingmark.annotation.smoothing import Jitter, OneEuro, face_size
+from wingmark.detectors import as_box
 from wingmark.geometry import inside, tight_box
-from wingmark.infer import Faces, Landmarker, as_box
+from wingmark.infer import Faces, Landmarker
 from wingmark.types import Box
 
 Detect = Callable[[np.ndarray], list[Box]]

@@ -5,6 +5,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wingmark.callbacks.chosen_settings import settings_in
 from wingmark.callbacks.moving_average import MovingAverage
 
 
@@ -19,14 +20,11 @@ class ChosenRates(Callback):
 
     def __init__(self) -> None:
         self.groups: list[dict[str, Any]] = []  # settings of the optimizer as built, by group
+        self.schedule: dict[str, Any] = {}  # settings of the schedule as built
         self.earlier: dict[str, Any] | None = None  # settings of the model that the checkpoint tells of
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.earlier = checkpoint.get("wingmark", {}).get("model")
-        if self.earlier is None:
-            raise ValueError(
-                "the checkpoint does not say how its model was built; only `wingmark fit` writes that down"
-            )
+        self.earlier = checkpoint["wingmark"]["model"]
         if not {"optimizer", "schedule"} <= self.earlier.keys():
             raise ValueError("the checkpoint does not say which optimizer and schedule it was trained with")
         if "current_model_state" in checkpoint and not any(
@@ -47,6 +45,9 @@ class ChosenRates(Callback):
         # Before Lightning restores the optimizer.
         groups = trainer.optimizers[0].param_groups
         self.groups = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+        self.schedule = {
+            k: v for config in trainer.lr_scheduler_configs for k, v in settings_in(config.scheduler).items()
+        }
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.earlier is None:
@@ -54,7 +55,7 @@ class ChosenRates(Callback):
         restored = trainer.optimizers[0].param_groups
         schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
         if schedules and not isinstance(schedules[0], LambdaLR):
-            self._refuse_another(pl_module.config)
+            self._refuse_another(pl_module.config, settings_in(schedules[0]))
             return
         for group, chosen in zip(restored, self.groups, strict=True):
             group.update(chosen)
@@ -68,12 +69,20 @@ class ChosenRates(Callback):
                 group["lr"] *= factor(trainer.global_step)
             schedule._last_lr = [group["lr"] for group in restored]
 
-    def _refuse_another(self, config: dict[str, Any]) -> None:
+    def _refuse_another(self, config: dict[str, Any], restored: dict[str, Any]) -> None:
+        """restored: settings of the schedule as the checkpoint has them; some depend on how long training is to be."""
+        kind = _kind(config["schedule"])
         for part in ("optimizer", "schedule"):
             if config[part] != self.earlier[part]:
                 raise ValueError(
-                    f"model.{part} differs from that of the checkpoint, which {_kind(config['schedule'])} cannot go on "
-                    "from; leave it as it was, or train under another --name"
+                    f"model.{part} differs from that of the checkpoint, which {kind} cannot go on from; leave it as it "
+                    "was, or train under another --name"
+                )
+        for name, value in restored.items():
+            if value != self.schedule[name]:
+                raise ValueError(
+                    f"{kind} had {name} {value}, now it would have {self.schedule[name]}, and cannot go on so; leave "
+                    "the length of training as it was, or train under another --name"
                 )
 
 

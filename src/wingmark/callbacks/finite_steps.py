@@ -20,6 +20,7 @@ from wingmark.types import Batch
 
 log = logging.getLogger(__name__)
 
+SHOWN = 10  # faces of such a step; the file that is kept has all
 MOST_SKIPS, STEPS = 10, 100  # more skipped of so many in a row, and training ends
 HALF_TYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -136,7 +137,8 @@ class FiniteSteps(Callback):
             faces = trainer.datamodule.dataset("train").faces
             ids = [[faces[index].id for index in self.parts[number].batch.index.tolist()] for number in faulty]
             loss, gradient = found[faulty[0]]
-            names = ", ".join(name for batch in ids for name in batch)
+            every = [name for batch in ids for name in batch]
+            names = ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
             told = f"loss {loss:g}, largest gradient {gradient:g} for the faces {names}"
             if keep:
                 told += f"; repeat it: {self._keep(trainer, pl_module, faulty, ids)}"

@@ -72,6 +72,13 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Of a validation Lightning ends only its own loader processes, and Python would wait for the others.
         trainer.fit_loop.teardown()
+        if isinstance(exception, Interrupted) and not exception.agreed:
+            # The other processes that this one started wait for it, and would tell at length that it is gone.
+            others = getattr(trainer.strategy.launcher, "procs", [])
+            waiting = [*others]
+            others.clear()  # or Lightning, which watches them, would kill this one too
+            for process in waiting:
+                process.kill()
 
     def _write(self, trainer: Trainer, before: Literal["batch", "validation"] | None = None) -> None:
         self.before = before

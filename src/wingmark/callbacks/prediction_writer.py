@@ -85,5 +85,14 @@ class PredictionWriter(Callback):
         further = self.folder / "test" / about["protocol"]["name"].replace("/", "_")
         for folder in chain((self.folder, further), (further.with_name(f"{further.name}-{n}") for n in count(2))):
             earlier = folder / "metrics.json"
-            if not earlier.is_file() or about.items() <= json.loads(earlier.read_text()).items():
+            if not earlier.is_file() or about.items() <= _content(earlier).items():
                 return folder
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a metrics.json says, nothing where it is another kind of file; ValueError where it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); mend it or move it away") from error
+    return content if isinstance(content, dict) else {}

@@ -13,8 +13,8 @@ Written are an overlay of each image (a .jpg, named as it) or of the video (.mp4
 boxes.csv (--boxes and data.boxes read it), landmarks.json, and where asked for a .pts file per face, counted from 1 as
 those of 300W. Images without a face are listed, which is no failure; the exit status is 1 where something could not be
 read, or no face was found at all. Ctrl-C keeps what was found. Coordinates are those of the pixels as they are stored,
-also where EXIF says to turn the photo, whose overlay is upright. A face of a video is lost where its landmarks collapse,
-leave the frame, or are expected to be far off.
+also where EXIF says to turn the photo, whose overlay is upright. A face of a video is lost where its landmarks
+collapse, leave the frame, or are expected to be far off.
 """
 
 import argparse
@@ -39,8 +39,8 @@ from wingmark.annotation import (
     boxes_of,
     find_input,
 )
-from wingmark.detectors import Detector
-from wingmark.infer import Landmarker, whole_image
+from wingmark.detectors import Detector, whole_image
+from wingmark.infer import Landmarker
 from wingmark.training import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -125,16 +125,15 @@ def _tracker(arguments: argparse.Namespace, landmarker: Landmarker, detector: De
     if detector is not None:
         return Tracker(landmarker, detector, DETECT_SECONDS, smooth)
     # Where faces have given boxes, the whole image is none.
-    detect = (lambda frame: [whole_image(frame)]) if arguments.boxes is None else lambda frame: []
-    return Tracker(landmarker, detect, None, smooth)
+    return Tracker(landmarker, whole_image if arguments.boxes is None else lambda frame: [], None, smooth)
 
 
 def _detector(arguments: argparse.Namespace) -> Detector | None:
     if arguments.detector is None:
         if arguments.settings:
             raise ValueError(
-                f"unrecognized arguments: {' '.join(arguments.settings)[:80]}; a pattern goes in quotes, for everything "
-                "else see wingmark annotate --help"
+                f"unrecognized arguments: {' '.join(arguments.settings)[:80]}; a pattern goes in quotes; see wingmark "
+                "annotate --help"
             )
         return None
     parser = ArgumentParser(exit_on_error=False)
@@ -164,8 +163,8 @@ def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> N
         raise ValueError(f"{output} is there already: choose another --output, or delete it")
     if Path(arguments.input).is_dir() and output.resolve().is_relative_to(Path(arguments.input).resolve()):
         raise ValueError(
-            f"--output {output} lies in {arguments.input}, where its pictures would be annotated next time: give a folder "
-            "beside it"
+            f"--output {output} lies in {arguments.input}, where its pictures would be annotated next time: give a "
+            "folder beside it"
         )
 
 

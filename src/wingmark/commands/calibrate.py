@@ -1,8 +1,9 @@
 """Learn from the validation faces of a run what error each of its scores stands for, and store that in best.ckpt.
 
 `wingmark fit` does so at every validation: this is for heatmap models that an earlier version trained, or after the
-validation faces were mended. A cascade is calibrated as a whole, by what both stages find together. Then `wingmark test` draws pictures/reliability.png, and `annotate`, `export` and
-`Landmarker` give an expected error for each landmark. Relative paths in the run's config count from the current folder.
+validation faces were mended. A cascade is calibrated as a whole, by what both stages find together. Then `wingmark
+test` draws pictures/reliability.png, and `annotate`, `export` and `Landmarker` give an expected error for each
+landmark. Relative paths in the run's config count from the current folder.
 """
 
 import argparse

@@ -98,7 +98,9 @@ def _refuse(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
     """What does not go together, before anything is loaded."""
     others = [word for word in arguments.settings if word.startswith("-") and not word.startswith("--data")]
     if others or (arguments.settings and not arguments.settings[0].startswith("-")):
-        raise ValueError(f"unrecognized arguments: {' '.join(others or arguments.settings)}; see wingmark export --help")
+        raise ValueError(
+            f"unrecognized arguments: {' '.join(others or arguments.settings)}; see wingmark export --help"
+        )
     if path.suffix != suffix:
         raise ValueError(
             f"--output {path} must end in {suffix}, by which a file of --format {arguments.format} is known"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from wingmark import protocol as protocols
 from wingmark.data.balancing import PoseBalancing, Poses
-from wingmark.data.dataset import FaceDataset, digest
+from wingmark.data.dataset import FaceDataset, check_face, digest
 from wingmark.data.every_face import EveryFace
 from wingmark.data.holdout import Holdout, split_faces
 from wingmark.data.own_boxes import with_own_boxes
@@ -122,7 +122,7 @@ class LandmarkDataModule(LightningDataModule):
             sound = []
             for face in faces:
                 with entry():
-                    self._check(face)
+                    check_face(face, self.schema, self.protocol)
                     self.protocol.normalizers_of([face], self.schema)
                     sound.append(face)
             regions = Regions(self.source, sound, self.protocol, self.crop_size, 1.0, self.context)
@@ -155,7 +155,7 @@ class LandmarkDataModule(LightningDataModule):
 
     def _split(self, split: Split, faces: list[Face]) -> FaceDataset:
         for face in faces:
-            self._check(face)
+            check_face(face, self.schema, self.protocol)
         train = split == "train"
         geometry = self.geometry if train else None
         reach = geometry.reach if geometry else 1.0
@@ -175,40 +175,37 @@ class LandmarkDataModule(LightningDataModule):
             parts["train"] = FaceDataset(regions, self.schema, seed=self.seed + 1, **augmentation)
         return EveryFace(parts)
 
-    def _check(self, face: Face) -> None:
-        """What can be known of a face before the first step is checked before it."""
-        count = self.schema.num_landmarks
-        if face.landmarks_image.shape != (count, 2):
-            raise ValueError(
-                f"face {face.id} has landmarks of shape {face.landmarks_image.shape}, schema {self.schema.name} "
-                f"expects ({count}, 2); choose the schema of this annotation"
-            )
-        if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
-            raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
-        if face.valid.all() and count > 2 and np.ptp(face.landmarks_image, axis=0).max() < 2:
-            raise ValueError(
-                f"face {face.id}: its landmarks span less than 2 pixels; if they are fractions of the image, multiply "
-                "them by its sides"
-            )
-        box = self.protocol.crop_box(face)
-        if not (box.width > 0 and box.height > 0):
-            raise ValueError(f"face {face.id}: its {self.protocol.box} box has no area ({box}); mend its annotation")
-
     def _splits_in_use(self) -> tuple[Split | Literal["all"], ...]:
         splits = {"fit": ("train", "val"), "validate": ("val",), "predict": (self.predicted,)}
         return splits.get(self.trainer.state.fn, ("test",))
 
     def state_dict(self) -> dict[str, Sequence]:
         """Goes into every checkpoint: the faces that it was trained on and chosen by, and where training stands."""
-        faces = {split: sorted(map(digest, self.faces(split))) for split in ("train", "val")}
+        faces = {split: self.digests(split) for split in ("train", "val")}
         where = position(self.trainer.fit_loop, self.batch_size)
-        return {**faces, "position": where, "faces_per_step": self.batch_size * self.trainer.world_size}
+        return {**faces, "position": where, "faces_per_step": self._faces_per_step, "seed": self.seed}
 
-    def load_state_dict(self, state: dict[str, Sequence]) -> None:
+    def digests(self, split: Split) -> list[str]:
+        """The faces of a split in a few letters each, sorted."""
+        return sorted(map(digest, self.faces(split)))
+
+    @property
+    def _faces_per_step(self) -> int:
+        return self.batch_size * self.trainer.world_size
+
+    def _refuse_other_order(self, state: dict[str, Any]) -> None:
+        """Within an epoch, where faces would be left out or come twice in another order of faces than it began with."""
+        if state["train"] != self.digests("train"):
+            raise ValueError("data.source gives other training faces; go on with those of this epoch until its end")
+        now = {"data.batch_size x processes": self._faces_per_step, "seed_everything": self.seed}
+        for (name, value), then in zip(now.items(), (state["faces_per_step"], state["seed"]), strict=True):
+            if value != then:
+                raise ValueError(f"{name} is {value}; go on with the {then} of this epoch until its end")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._position = state.get("position", self._position)
-        now, then = self.batch_size * self.trainer.world_size, state.get("faces_per_step")
-        if self.trainer.state.fn == "fit" and self._position[1] and now != then:
-            raise ValueError(f"data.batch_size x processes is {now}; go on with the {then} of this epoch until its end")
+        if self.trainer.state.fn == "fit" and self._position[1]:
+            self._refuse_other_order(state)
         if self.trainer.state.fn in ("validate", "test", "predict"):
             (split,) = self._splits_in_use()
             # Those of `all` that another cut makes test faces would be found better than new ones.
@@ -271,7 +268,7 @@ class LandmarkDataModule(LightningDataModule):
         """The poses of the training faces, and how often each would come."""
         faces = self.faces("train")
         for face in faces:
-            self._check(face)
+            check_face(face, self.schema, self.protocol)
         return balancing.poses(faces, self.schema, self.protocol)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -282,7 +279,11 @@ class LandmarkDataModule(LightningDataModule):
         dataset, train = self.dataset(split), split == "train"
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         repeats = self._repeats if train else None
-        sampler = FaceSampler(dataset, num_replicas=replicas, rank=rank, shuffle=train, seed=self.seed, repeats=repeats)
+        # An incomplete last batch unsettles BatchNorm; its faces come in another batch next epoch.
+        showings = len(dataset) if repeats is None else int(repeats.sum())
+        drop_last = train and showings // replicas >= self.batch_size
+        dealt = {"num_replicas": replicas, "rank": rank, "shuffle": train, "drop_last": drop_last}
+        sampler = FaceSampler(dataset, **dealt, seed=self.seed, repeats=repeats)
         if train:
             sampler.resume(*self._position)
         return DataLoader(
@@ -290,8 +291,7 @@ class LandmarkDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            # An incomplete last batch unsettles BatchNorm; its faces come in another batch next epoch.
-            drop_last=train and len(sampler) >= self.batch_size,
+            drop_last=drop_last,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=start_loading,

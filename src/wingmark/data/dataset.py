@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from wingmark.data.regions import Regions
 from wingmark.geometry import apply, compose, invert, warp
+from wingmark.protocol import Protocol
 from wingmark.schema import LandmarkSchema
 from wingmark.transforms import GeometryJitter, Photometric
 from wingmark.types import Face, Sample
@@ -63,3 +64,23 @@ def digest(face: Face) -> str:
     """Names a face by its file and annotation, wherever the file lies and under whatever name sets are combined."""
     content = face.image.name.encode() + face.landmarks_image.round(2).tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def check_face(face: Face, schema: LandmarkSchema, protocol: Protocol) -> None:
+    """What can be known of a face before the first step is checked before it."""
+    count = schema.num_landmarks
+    if face.landmarks_image.shape != (count, 2):
+        raise ValueError(
+            f"face {face.id} has landmarks of shape {face.landmarks_image.shape}, schema {schema.name} "
+            f"expects ({count}, 2); choose the schema of this annotation"
+        )
+    if not face.valid.any() or not np.isfinite(face.landmarks_image[face.valid]).all():
+        raise ValueError(f"face {face.id} has no valid landmark, or a valid one that is not finite; mend it")
+    if face.valid.all() and count > 2 and np.ptp(face.landmarks_image, axis=0).max() < 2:
+        raise ValueError(
+            f"face {face.id}: its landmarks span less than 2 pixels; if they are fractions of the image, multiply "
+            "them by its sides"
+        )
+    box = protocol.crop_box(face)
+    if not (box.width > 0 and box.height > 0):
+        raise ValueError(f"face {face.id}: its {protocol.box} box has no area ({box}); mend its annotation")

@@ -11,10 +11,11 @@ class FaceSampler(DistributedSampler):
     """Hands out (index, epoch, copy): the data set derives a face's augmentation from them, in whatever process.
 
     It is a DistributedSampler also on one process, so that Lightning leaves it in place and tells it the epoch.
-    While training (`shuffle`), faces are drawn in an order of (seed, epoch), dealt like cards and repeated at the
-    end until every process has equally many, so the processes together see the faces that one process would with
-    the sum of the batch sizes. Otherwise no face is repeated; only a process left without any gets one, since
-    Lightning skips a loop without batches and the others would wait for it (metrics drop repeats by index).
+    While training (`shuffle`), faces are drawn in an order of (seed, epoch) and dealt like cards, so the processes
+    together see the faces that one process would with the sum of the batch sizes. Until all have equally many, the
+    last faces are left out (`drop_last`), which come in another epoch, or the first ones repeated. Otherwise no
+    face is repeated; only a process left without any gets one, since Lightning skips a loop without batches and the
+    others would wait for it (metrics drop repeats by index).
 
     repeats: how often each face comes in an epoch, (N,), once without; `copy` numbers the showings of a face.
     """
@@ -29,9 +30,10 @@ class FaceSampler(DistributedSampler):
         rank: int,
         shuffle: bool,
         seed: int = 0,
+        drop_last: bool = False,
         repeats: np.ndarray | None = None,
     ) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
+        super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=seed, drop_last=drop_last)
         repeats = np.ones(len(dataset), np.int64) if repeats is None else repeats
         self.showings = [(face, copy) for face, times in enumerate(repeats.tolist()) for copy in range(times)]
 
@@ -60,8 +62,8 @@ class FaceSampler(DistributedSampler):
             own = np.arange(self.rank, count, self.num_replicas)
             return own if len(own) else np.array([self.rank % count])
         order = np.random.default_rng([self.seed, self.epoch]).permutation(count)
-        padded = np.resize(order, -(-count // self.num_replicas) * self.num_replicas)
-        return padded[self.rank :: self.num_replicas]
+        each = count // self.num_replicas if self.drop_last else -(-count // self.num_replicas)
+        return np.resize(order, each * self.num_replicas)[self.rank :: self.num_replicas]
 
 
 def position(fit: FitLoop, batch_size: int) -> tuple[int, int]:

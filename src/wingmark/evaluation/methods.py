@@ -72,7 +72,7 @@ def _content(path: Path) -> dict[str, Any]:
     """Keys and values of a YAML or JSON file; none where there is no such file or it holds something else."""
     try:
         content = yaml.safe_load(path.read_text()) if path.is_file() else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]}); mend it or move it away") from error
     return content if isinstance(content, dict) else {}
 

@@ -20,7 +20,13 @@ FACES = """
 """
 LANDMARKS = "SELECT face_id, feature_id, x, y FROM FeatureCoords"
 MAX_STEPS = 4  # of SQLite's machine for each byte of the file: the whole set takes 0.4
-MAX_LENGTH = 1_000_000  # of a value, in bytes
+MAX_GROWTH = 16  # of the faces as text, from their bytes in the file
+MAX_LENGTH = 10_000  # of a value or a row, in bytes
+# What is read must be stored as it is: a view or a virtual table can be any number of rows.
+STORED = """
+    SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE TABLE%'
+    AND name COLLATE NOCASE IN ('Faces', 'FaceImages', 'FaceRect', 'FeatureCoords')
+"""
 
 
 class AFLWSqlite(Source):
@@ -90,7 +96,14 @@ def _read_database(path: Path) -> tuple[list[tuple], dict[int, list[tuple]]]:
         # A damaged file may go round in circles, one made for it has tables that never end.
         database.set_progress_handler(lambda: 1, min(MAX_STEPS * size, 2**31 - 1))
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LENGTH)
-        faces = database.execute(FACES).fetchall()
+        if len(database.execute(STORED).fetchall()) != 4:
+            raise ValueError("Faces, FaceImages, FaceRect and FeatureCoords are not all stored in it")
+        faces, length = [], 0
+        for row in database.execute(FACES):
+            faces.append(row)
+            length += len(str(row))
+            if length > MAX_GROWTH * size:
+                raise ValueError(f"its faces take more than {MAX_GROWTH} times the {size} bytes of the file")
         for face_id, *row in database.execute(LANDMARKS):
             landmarks[face_id].append(row)
     if len({face_id for face_id, *_ in faces}) < len(faces):
