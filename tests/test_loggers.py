@@ -108,7 +108,8 @@ def test_curves_are_one_table_with_a_row_for_each_call(tmp_path, caplog):
     assert curves.rows == 3
 
     resumed = CurveLogger(str(tmp_path / "logs"))
-    assert resumed.cut(2) == 1  # one row comes again
+    resumed.cut(2)  # one row comes again
+    assert [*resumed.content()] == [({"train/loss": 0.5}, 0), ({"val/nme": 0.1, "epoch": 0.0}, 0)]
     resumed.log_metrics({"train/loss": 0.25}, 1)
     resumed.log_metrics({"lr": 1.0}, 2)
     rows = table.read_text().split()
@@ -118,7 +119,9 @@ def test_curves_are_one_table_with_a_row_for_each_call(tmp_path, caplog):
     table.write_bytes(table.read_bytes() + b"\xff\n")
     with pytest.raises(ValueError, match="metrics.csv is damaged .*; move it away"):
         resumed.cut(4)
-    assert resumed.rows == 4 and CurveLogger(str(tmp_path / "elsewhere")).cut(2) == 0
+    elsewhere = CurveLogger(str(tmp_path / "elsewhere"))
+    elsewhere.cut(2)
+    assert (resumed.rows, elsewhere.rows, [*elsewhere.content()]) == (4, 0, [])
 
 
 def test_a_row_that_was_being_written_when_training_was_killed_is_cut(tmp_path):
@@ -128,5 +131,5 @@ def test_a_row_that_was_being_written_when_training_was_killed_is_cut(tmp_path):
     table = tmp_path / "metrics.csv"
     whole = table.read_bytes()
     table.write_bytes(whole + b"0,3,1")
-    assert CurveLogger(str(tmp_path)).cut(3) == 1
+    CurveLogger(str(tmp_path)).cut(3)
     assert table.read_bytes() == whole

@@ -18,6 +18,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from wingmark.cli import main
 from wingmark.evaluation import Predictions, Report
+from wingmark.loggers import rows_of_wandb
 from wingmark.model import LandmarkModule
 
 ROOT = Path(__file__).parents[1]
@@ -232,7 +233,8 @@ def assert_complete(run: Path) -> None:
     assert "train/loss" in (run / "logs" / "metrics.csv").read_text()
 
 
-def test_what_was_logged_after_the_last_checkpoint_is_not_logged_again(here, monkeypatch):
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.0], ids=["whole", "cut off", "empty"])
+def test_w_and_b_has_each_row_once_whatever_it_kept_of_a_killed_training(here, monkeypatch, share):
     usual = LandmarkModule.training_step
 
     def fault(self, *batch):
@@ -244,10 +246,17 @@ def test_what_was_logged_after_the_last_checkpoint_is_not_logged_again(here, mon
     with pytest.raises(ArithmeticError):
         main(["fit", *RECIPE, "--name", "a"])
     monkeypatch.setattr(LandmarkModule, "training_step", usual)
+    wandb.teardown()
+    (file,) = here.glob("wandb/*run-*/*.wandb")
+    every = [*rows_of_wandb(file)]
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    kept = [*rows_of_wandb(file)]
+    assert kept == every[: len(kept)] and (len(kept) == len(every)) == (share == 1)
     main(["fit", *RECIPE, "--name", "a", "--ckpt_path", "last"])
-    first, resumed = sessions(here)
+    wandb.teardown()
+    rows = [row for file in sorted(here.glob("wandb/*run-*/*.wandb")) for row in rows_of_wandb(file)]
     for key, steps in {"train/loss": [0, 1, 2, 3, 4, 5], "lr-AdamW": [0, 1, 2, 3, 4, 5], "val/nme": [2, 5]}.items():
-        assert [step for step, _ in [*first.series(key), *resumed.series(key)]] == steps
+        assert [step for step, names in rows if key in names] == steps
 
 
 def test_errors_while_logging_are_told_once(here, monkeypatch, caplog):

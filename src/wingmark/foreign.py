@@ -42,15 +42,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-# What Lightning and wingmark take from a checkpoint unasked, by its path, and of which type it is.
-PARTS = {"wingmark": dict, "wingmark.model": dict, "wingmark.protocol": dict}
-PARTS |= {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
-PARTS |= {"lr_schedulers": list, "continuation": dict, "continuation.random": dict, "continuation.rows": int}
-PARTS |= {"LandmarkDataModule": dict, "LandmarkDataModule.train": list, "LandmarkDataModule.val": list}
-PARTS |= {
-    "LandmarkDataModule.position": tuple,
-    "LandmarkDataModule.faces_per_step": int,
-    "LandmarkDataModule.seed": int,
+# What Lightning and wingmark take from a checkpoint unasked, by its type; what holds others comes before them.
+PARTS = {
+    dict: ("wingmark", "wingmark.model", "wingmark.protocol", "callbacks", "loops", "loops.fit_loop", "continuation")
+    + ("continuation.random", "LandmarkDataModule"),
+    list: ("optimizer_states", "lr_schedulers", "LandmarkDataModule.train", "LandmarkDataModule.val"),
+    tuple: ("LandmarkDataModule.position",),
+    int: ("epoch", "global_step", "continuation.rows", "LandmarkDataModule.faces_per_step", "LandmarkDataModule.seed"),
 }
 
 
@@ -62,14 +60,13 @@ def read_for_lightning(path: str | Path, to_train: bool = False) -> dict[str, An
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint.get("pytorch-lightning_version"), str):
         raise ValueError(f"{path} was not written by Lightning; give a .ckpt file written by `wingmark fit`")
-    for place, kind in PARTS.items():
-        part = checkpoint
+    for place, kind in ((place, kind) for kind, places in PARTS.items() for place in places):
+        part: Any = checkpoint
         for name in place.split("."):
-            part = part.get(name, {})
-        missing = part in ({}, [])
-        if missing and not to_train:
+            part = None if part is None else part.get(name)
+        if part is None and not to_train:
             continue
-        if not isinstance(part, kind) or (missing and place != "lr_schedulers"):
+        if not isinstance(part, kind) or (place == "optimizer_states" and not part):
             raise ValueError(f"{path} is no whole checkpoint of `wingmark fit`: its {place} is no {kind.__name__}")
     callbacks = checkpoint.get("callbacks") or {}
     for state in callbacks.values() if isinstance(callbacks, dict) else [callbacks]:

@@ -66,16 +66,21 @@ class CurveLogger(Logger):
         """They lie in config.yaml beside the table."""
 
     @rank_zero_only
-    def cut(self, rows: int) -> int:
-        """Keep the first rows of an earlier table; how many others there were, which come again."""
+    def cut(self, rows: int) -> None:
+        """Keep the first rows of an earlier table: the others come again."""
         if not self.path.is_file():
-            return 0  # going on in another folder than that of the checkpoint
+            return  # going on in another folder than that of the checkpoint
         earlier = self._read()
         if len(earlier) < rows:
             log.warning("%s has %d of the %d rows until here: the others are lost", self.path, len(earlier), rows)
         self._write(earlier[:rows])
         self.rows = len(earlier[:rows])
-        return len(earlier) - self.rows
+
+    def content(self) -> Iterator[tuple[dict[str, float], int]]:
+        """The arguments of each call of `log_metrics` that the table holds."""
+        for row in self._read():
+            step = int(row.pop("step"))
+            yield {name: float(value) for name, value in row.items() if value}, step
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.is_file():
@@ -94,6 +99,33 @@ class CurveLogger(Logger):
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def rows_of_wandb(path: Path) -> Iterator[tuple[int, frozenset[str]]]:
+    """Step and names of each row that a file of W&B holds; it may be cut off.
+
+    7 bytes of header, then blocks of 32 KiB of pieces: checksum 4, length 2, type 1, data. W&B has no reader for it.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, position, record = path.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        end = position + 7 + int.from_bytes(content[position + 4 : position + 6], "little")
+        kind, record = content[position + 6], record + content[position + 7 : end]
+        if end > len(content):
+            return
+        if kind in (1, 4):  # whole, or the last piece
+            items = Record.FromString(record).history.item
+            values = {"/".join(item.nested_key) or item.key: item.value_json for item in items}
+            if "trainer/global_step" in values:
+                names = values.keys() - {"trainer/global_step", "_step", "_runtime", "_timestamp"}
+                yield int(values["trainer/global_step"]), frozenset(names)
+            record = b""
+        position = end
 
 
 class SafeWandbLogger(WandbLogger):
@@ -145,7 +177,7 @@ class SafeWandbLogger(WandbLogger):
             settings={"init_timeout": init_timeout, "finish_timeout": finish_timeout},
         )
         self.gave_up = False
-        self.repeated = 0  # calls that W&B had from the same steps before training was killed and resumed
+        self.known: set[tuple[int, frozenset[str]]] = set()  # step and names of rows that need not be logged again
         self.modes = ("offline", "disabled") if offline else (None, "offline", "disabled")
         self.id_file = None if id_file is None else Path(id_file)
 
@@ -195,11 +227,23 @@ class SafeWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self.repeated:
-            self.repeated -= 1
+        if (step, frozenset(metrics)) in self.known:
             return
         with forgiving(self):
             super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def catch_up(self, curves: CurveLogger) -> None:
+        """Log the rows that a table has and W&B's files of this run lack; those that they have are not logged again.
+
+        A killed training leaves W&B some rows ahead of its last checkpoint, or behind: W&B writes when it likes.
+        """
+        with forgiving(self):
+            run = self.experiment
+            files = () if run is None else Path(self.save_dir).glob(f"wandb/*run-*-{run.id}/run-{run.id}.wandb")
+            self.known = {row for file in files for row in rows_of_wandb(file)}
+        for metrics, step in curves.content():
+            self.log_metrics(metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:

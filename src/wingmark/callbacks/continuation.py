@@ -46,9 +46,10 @@ class Continuation(Callback):
             # With `max_steps` Lightning's own setter keeps it as it is, and an epoch without batches would follow.
             Loop.restarting.fset(trainer.fit_loop, False)
         # Also without a checkpoint: a training may have been killed before its first one.
-        repeated = sum(logger.cut(self.loaded.get("rows", 0)) or 0 for logger in _of(trainer, CurveLogger))
-        for logger in _of(trainer, SafeWandbLogger):
-            logger.repeated = repeated
+        for curves in _of(trainer, CurveLogger):
+            curves.cut(self.loaded.get("rows", 0))
+            for logger in _of(trainer, SafeWandbLogger):
+                logger.catch_up(curves)
 
 
 def _of(trainer: Trainer, kind: type[Logger]) -> list[Any]:

@@ -218,7 +218,7 @@ class LandmarkDataModule(LightningDataModule):
 
         state: what `state_dict` put into the checkpoint.
         """
-        known = {*state["train"], *(state["val"] if split == "test" else ())}
+        known = {*state.get("train", ()), *(state.get("val", ()) if split == "test" else ())}
         seen = [face.id for face in self.faces(split) if digest(face) in known]
         if seen:
             raise ValueError(
