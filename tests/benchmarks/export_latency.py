@@ -17,9 +17,10 @@ from statistics import median
 import torch
 
 from wingmark import export, schema
+from wingmark.cascade import Cascade
 from wingmark.codecs import Coordinates, Heatmap
 from wingmark.export import CropGraph
-from wingmark.export.check import largest_difference
+from wingmark.export.check import largest_differences
 from wingmark.export.faces import batches, drawn_faces
 from wingmark.export.formats import Exported
 from wingmark.export.int8 import quantize
@@ -46,11 +47,18 @@ def hourglass2() -> LandmarkModule:
     return LandmarkModule(network, partial(Heatmap, boundary="paper"), MSELoss(), SCHEMA, PROTOCOL, 256)
 
 
+def cascade() -> Cascade:
+    second = Protocol("second", box="refined", margin=1.2)
+    cnn7 = LandmarkModule(partial(TimmNetwork, "wing_cnn7"), Coordinates, WingLoss(), SCHEMA, second, 128)
+    return Cascade(wing_cnn6(), cnn7)
+
+
 MODELS = {
     "wing_cnn6, 128 px": wing_cnn6,
     "resnet18 heatmaps, 256 px": partial(heatmaps, "resnet18", (1, 2, 3, 4)),
     "hrnet_w18 heatmaps, 256 px": partial(heatmaps, "hrnet_w18", (1, 2, 3, 4)),
     "hourglass2, 256 px": hourglass2,
+    "wing_cnn6, then wing_cnn7, 128 px": cascade,
 }
 
 
@@ -91,5 +99,5 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             for name, file in files(graph, faces, Path(folder)).items():
                 one, many = milliseconds(file.outputs, crops[:1]), milliseconds(file.outputs, crops)
-                difference = largest_difference(file, graph, faces)
+                difference = largest_differences(file, graph, faces)["landmarks"]
                 print(f"| {model_name} | {name} | {one:.1f} | {many:.1f} | {difference:.5f} |", flush=True)

@@ -116,7 +116,7 @@ def test_a_file_that_finds_something_else_is_removed(run, monkeypatch):
 
     monkeypatch.setattr(formats, "_open_torch_export", shifted)
     with pytest.raises(
-        SystemExit, match="finds landmarks 0.5 px from those of the model, at most 0.05 is allowed"
+        SystemExit, match="the landmarks of the file are 0.5 from those of the model, at most 0.05 is allowed"
     ) as end:
         main(["export", str(run), "--format", "torch-export"])
     assert end.value.code  # a sentence: exit status 1

@@ -26,7 +26,7 @@ import torch
 
 import wingmark.run
 from wingmark import export
-from wingmark.export.check import BOUND, SIZES, largest_difference, nme
+from wingmark.export.check import BOUND, SIZES, largest_differences, nme
 from wingmark.export.faces import KnownFaces, batches, drawn_faces, run_faces
 from wingmark.export.graph import GRAPHS, Dtype, Graph, Input, context_of
 from wingmark.export.int8 import quantize
@@ -154,15 +154,17 @@ def _about(arguments: argparse.Namespace, graph: Graph) -> dict[str, Any]:
 def _check(path: Path, graph: Graph, faces: KnownFaces) -> None:
     """Print the largest difference; ValueError where it is too large."""
     exported = export.load(path, own=True)
-    difference = largest_difference(exported, graph, faces.check)
+    differences = largest_differences(exported, graph, faces.check)
     pixels = "px of the crop" if exported.about["input"] == "crops" else "px of the image"
     sizes = " and ".join(map(str, SIZES))
-    print(f"largest difference from PyTorch: {difference:.5f} {pixels} ({faces.told}, batches of {sizes})")
-    if not difference <= BOUND:  # nor may it be NaN
-        raise ValueError(
-            f"the file finds landmarks {difference:.3g} px from those of the model, at most {BOUND} is allowed; it was "
-            "removed"
-        )
+    landmarks = differences["landmarks"]
+    print(f"largest difference from PyTorch: {landmarks:.5f} {pixels} ({faces.told}, batches of {sizes})")
+    for name, difference in differences.items():
+        if not difference <= BOUND:  # nor may it be NaN
+            raise ValueError(
+                f"the {name} of the file are {difference:.3g} from those of the model, at most {BOUND} is allowed; it "
+                "was removed"
+            )
 
 
 def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: KnownFaces) -> None:
@@ -175,7 +177,7 @@ def _write_int8(path: Path, graph: Graph, about: dict[str, Any], faces: KnownFac
         quantize(whole, path, batches(faces.check, indices, max(SIZES), about["input"], about["dtype"]))
         before, after = export.load(whole, own=True), export.load(path, own=True)
         pixels = "px of the crop" if about["input"] == "crops" else "px of the image"
-        difference = largest_difference(after, graph, faces.check)
+        difference = largest_differences(after, graph, faces.check)["landmarks"]
         print(f"in 8 bits, calibrated on {len(indices)} faces: largest difference {difference:.3f} {pixels}")
         if faces.scored is not None:
             scores = [100 * nme(file, faces.scored, name) for file, name in ((before, "float32"), (after, "int8"))]

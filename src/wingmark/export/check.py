@@ -16,20 +16,22 @@ BOUND = 0.05  # pixels
 
 
 @torch.no_grad()
-def largest_difference(exported: Exported, graph: Graph, faces: FaceDataset) -> float:
-    """Between all that a file and the graph in PyTorch give, such as x or y of a landmark; 16 faces, in any batches.
+def largest_differences(exported: Exported, graph: Graph, faces: FaceDataset) -> dict[str, float]:
+    """Between what a file and the graph in PyTorch give, by its name; of 16 faces, in batches of SIZES.
 
-    NaN where either gives no number.
+    landmarks (x or y) and expected_error in pixels, score as a share of it where it is above 1. NaN where either gives
+    no number.
     """
     indices = [index % len(faces) for index in range(CHECKED)]
-    differences = []
+    differences: dict[str, list[torch.Tensor]] = {}
     for size in SIZES:
         for inputs in batches(faces, indices, size, exported.about["input"], exported.about["dtype"]):
             found, expected = exported.outputs(*inputs), graph(*inputs)
             for name, truth in expected.items():
-                unit = truth.double().abs().clamp(min=1) if name == "score" else 1  # peaks have no unit
-                differences.append(((found[name].double() - truth.double()) / unit).abs().max())
-    return float(torch.stack(differences).max())
+                unit = truth.double().abs().clamp(min=1) if name == "score" else 1
+                difference = ((found[name].double() - truth.double()) / unit).abs().max()
+                differences.setdefault(name, []).append(difference)
+    return {name: float(torch.stack(parts).max()) for name, parts in differences.items()}
 
 
 def nme(exported: Exported, faces: FaceDataset, description: str) -> float:
