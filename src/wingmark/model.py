@@ -193,8 +193,8 @@ class LandmarkModule(LandmarkFinder):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = checkpoint.get("wingmark", {})
         self.load_calibration(about)
-        codec = about.get("model", {}).get("codec")
-        if self.calibration is not None and self.config is not None and codec != self.config["codec"]:
+        then, now = about.get("model"), self.config
+        if self.calibration is not None and then and now and then.get("codec") != now["codec"]:
             log.info(
                 "model.codec is not that of the checkpoint: there are no expected errors, which were learned by it"
             )

@@ -98,7 +98,7 @@ def test_the_average_is_validated(trained):
         for points, sample in zip(found, samples, strict=True)
     ]
     states = load(run, "best.ckpt")["callbacks"]
-    (keeper,) = (state for name, state in states.items() if name.startswith("ModelCheckpoint"))
+    (keeper,) = (state for name, state in states.items() if name.startswith("BestCheckpoint"))
     assert np.mean(nme) == pytest.approx(keeper["best_model_score"].item(), rel=1e-5)
 
 

@@ -123,7 +123,7 @@ def deletes_files() -> Any:
     Path("victim").write_text("precious")
     path = f"{os.getcwd()}/runs/a/checkpoints/../../../victim"
     state = {"best_model_path": path, "kth_best_model_path": path, "best_k_models": {path: torch.tensor(1.0)}}
-    name = "ModelCheckpoint{'monitor': 'val/nme', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1}"
+    name = "BestCheckpoint{'monitor': 'val/nme', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1}"
     try:
         return resume("fit", checkpoint(callbacks={name: state}))
     finally:
