@@ -1,5 +1,6 @@
 """Curves as a table; and a W&B that fails in any way: training goes on, and what can be kept is kept offline."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,18 @@ def test_curves_are_one_table_with_a_row_for_each_call(tmp_path, caplog):
     elsewhere = CurveLogger(str(tmp_path / "elsewhere"))
     elsewhere.cut(2)
     assert (resumed.rows, elsewhere.rows, [*elsewhere.content()]) == (4, 0, [])
+
+
+def test_a_full_disk_is_told_by_the_table(tmp_path):
+    curves = CurveLogger(str(tmp_path))
+    curves.log_metrics({"train/loss": 0.5}, 0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.csv").stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"metrics\.csv cannot be written \(.*File too large.*\): make room"):
+            curves.log_metrics({"train/loss": 0.25}, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_row_that_was_being_written_when_training_was_killed_is_cut(tmp_path):
