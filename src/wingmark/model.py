@@ -1,6 +1,7 @@
 """The LightningModule: a network, a codec and a loss, trained and evaluated."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -45,6 +46,7 @@ class LandmarkModule(LandmarkFinder):
 
     config: dict[str, Any] | None = None  # of the `model` section, set by the command line; stored with the weights
     calibration: Calibration | None = None
+    kept_weights: Callable[[], dict[str, torch.Tensor]] | None = None  # what is kept instead of those of the last step
 
     def __init__(
         self,
@@ -180,6 +182,9 @@ class LandmarkModule(LandmarkFinder):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        weights_alone = "pytorch-lightning_version" in checkpoint and "callbacks" not in checkpoint
+        if weights_alone and self.kept_weights is not None:
+            checkpoint["state_dict"] = self.kept_weights()
         # Plain values only: `run.load` rebuilds the model from them with weights_only=True, without the data.
         checkpoint["wingmark"] = {
             "format": CHECKPOINT_FORMAT,

@@ -23,6 +23,7 @@ class OwnAverage(Callback):
 
     def __init__(self) -> None:
         self.average: dict[str, torch.Tensor] = {}
+        self.steps: list[dict[str, torch.Tensor]] = []
         self.epochs: list[dict[str, torch.Tensor]] = []
         self.validated: list[dict[str, torch.Tensor]] = []  # what the model holds in a validation batch
 
@@ -35,6 +36,7 @@ class OwnAverage(Callback):
         now = {key: value.double() for key, value in pl_module.state_dict().items() if value.is_floating_point()}
         before = self.average or now
         self.average = {key: DECAY * before[key] + (1 - DECAY) * value for key, value in now.items()}
+        self.steps.append(self.average)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epochs.append(self.average)
@@ -123,9 +125,22 @@ def test_what_is_validated_is_kept_loaded_and_exported_to_the_bit(trained):
 KEEPER = "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint"
 
 
-def test_weights_alone_are_not_kept(tmp_path):
-    with pytest.raises(ValueError, match="save_weights_only would store the weights of the last step"):
-        fit(f"--runs={tmp_path}", "--name=a", KEEPER, "--trainer.callbacks.save_weights_only=true")
+EVERY = "--trainer.callbacks.every_n"
+
+
+@pytest.mark.parametrize("moment", [f"{EVERY}_train_steps=1", f"{EVERY}_epochs=1"])
+def test_checkpoints_of_weights_alone_hold_the_average(tmp_path, moment):
+    alone = [KEEPER, "--trainer.callbacks.save_weights_only=true", f"--trainer.callbacks.dirpath={tmp_path}/kept"]
+    own = fit(f"--runs={tmp_path}", "--name=a", *alone, moment, "--trainer.callbacks.save_top_k=-1")
+    checkpoints = [torch.load(path, weights_only=True) for path in (tmp_path / "kept").iterdir()]
+    checkpoints.sort(key=lambda checkpoint: checkpoint["global_step"])
+    assert len(checkpoints) == (6 if "steps" in moment else 2) and "callbacks" not in checkpoints[0]
+    for checkpoint in checkpoints:
+        for key, value in own.steps[checkpoint["global_step"] - 1].items():
+            torch.testing.assert_close(checkpoint["state_dict"][key].double(), value, rtol=1e-5, atol=1e-6)
+    last = load(tmp_path / "a", "last.ckpt")
+    assert_same(checkpoints[-1]["state_dict"], last["state_dict"])
+    assert any(not torch.equal(last["state_dict"][k], v) for k, v in last["current_model_state"].items())
 
 
 @pytest.mark.parametrize("within", [pytest.param("training_step", marks=pytest.mark.long), "validation_step"])

@@ -3,15 +3,16 @@
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from torch import Tensor
 
 
 class MovingAverage(EMAWeightAveraging):
     """An exponential moving average: after each step it moves a share of 1 - decay of the way to the weights.
 
     Lightning's, without what goes wrong there: the average lies on the device of the weights, checkpoints of an error
-    in the middle of a validation do not mix up the two, and `save_weights_only`, which stores the weights as if they
-    were the average, is refused.
+    in the middle of a validation do not mix up the two, and those of weights alone (`save_weights_only`) hold the
+    average.
 
     Raises ValueError for a decay outside of (0, 1).
     """
@@ -23,14 +24,16 @@ class MovingAverage(EMAWeightAveraging):
         self.swapped = False  # while validating the model holds the average, and the average the weights
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for keeper in trainer.checkpoint_callbacks:
-            if stage == "fit" and isinstance(keeper, ModelCheckpoint) and keeper.save_weights_only:
-                raise ValueError(
-                    "a ModelCheckpoint with save_weights_only would store the weights of the last step, not their "
-                    "MovingAverage; set it to false: `state_dict` of a checkpoint then is the average"
-                )
         self._device = trainer.strategy.root_device  # the model moves there only after this
         super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            pl_module.kept_weights = self.average
+
+    def average(self) -> dict[str, Tensor]:
+        """The averaged weights, for checkpoints of weights alone, of which Lightning tells no callback."""
+        self._refuse_within_validation()
+        weights = self._average_model.state_dict()
+        return {name.removeprefix("module."): weight for name, weight in weights.items() if name.startswith("module.")}
 
     def leave_out(self, step: int) -> None:
         """Do not move after the step of this number, counted from 0."""
@@ -50,6 +53,9 @@ class MovingAverage(EMAWeightAveraging):
             self.on_validation_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._refuse_within_validation()
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def _refuse_within_validation(self) -> None:
         if self.swapped:
             raise ValueError("no checkpoint can be written within a validation: weights and average are swapped")
-        super().on_save_checkpoint(trainer, pl_module, checkpoint)
