@@ -88,7 +88,9 @@ def main() -> None:
                     **variables,
                 }
                 found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-                said = (found.stderr if found.returncode else found.stdout).strip().splitlines()[-1]
+                lines = (found.stderr if found.returncode else found.stdout).strip().splitlines()
+                # W&B may have the last word.
+                said = next((line for line in reversed(lines) if re.search(says, line)), lines[-1])
                 passed = found.returncode == expected and re.search(says, said)
                 failed += not passed
                 seconds = time.monotonic() - started
