@@ -35,8 +35,8 @@ class Interrupted(BaseException):
 class Signals:
     """Within it, a signal raises `Interrupted` at once, or, while `waiting`, is kept in `received`.
 
-    Raised is it in the first process, to which those that it started pass it on: a process that ended alone would leave
-    the others waiting for it.
+    It is raised in the first process. Those that this one started pass their signals on to it: one that ended alone
+    would leave the others waiting.
 
     A handler that saves or talks to other processes, as Lightning's do, meets them in another step, and hangs. In a job
     of SLURM it catches SIGUSR1 too, which announces the end of the job's time.

@@ -169,8 +169,7 @@ def _refuse(arguments: argparse.Namespace, chosen: ImageInput | VideoInput) -> N
 
 
 def _tell(results: Results, seconds: float) -> None:
-    """Print what was found; exit status 1 where something could not be read, or there is no face at all, 130 after
-    Ctrl-C."""
+    """Print what was found. Exit status 1 where something could not be read or no face was found, 130 after Ctrl-C."""
     faces = f"{results.faces} face{'s' * (results.faces != 1)}"
     pictures = f"{results.pictures} {'frame' if 'fps' in results.summary else 'image'}{'s' * (results.pictures != 1)}"
     print(f"{faces} on {pictures} in {seconds:.1f} s, {results.faces / seconds:.1f} a second, in {results.folder}")
