@@ -133,6 +133,40 @@ def test_a_signal_to_the_second_process_before_training_ends_the_first_too(secon
     wait_until_all_ended(process, 60)
 
 
+CHECKING = """
+import sys, time
+from wingmark.cli import main
+from wingmark.model import LandmarkModule
+
+usual = LandmarkModule.validation_step
+
+def slow(self, *batch):
+    open(f"checking_{self.global_rank}", "w").close()
+    time.sleep(2)
+    return usual(self, *batch)
+
+LandmarkModule.validation_step = slow
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["first", "second", "all"])
+def test_a_signal_in_the_check_before_training_ends_all_with_a_sentence(to):
+    Path("checking.py").write_text(CHECKING)
+    process = start(*LONG, *TWO, command=("checking.py",))
+    for rank in (0, 1):
+        wait_for(f"checking_{rank}", process)
+    if to == "all":
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        os.kill(process.pid if to == "first" else second_process(process), signal.SIGTERM)
+    assert process.wait(timeout=15) == 143
+    wait_until_all_ended(process, 15)
+    said = Path("log.txt").read_text()
+    assert said.endswith("ended by SIGTERM\n") and "Traceback" not in said
+
+
 @pytest.mark.long
 def test_a_second_interrupt_ends_at_once():
     process = start(command=("-c", SLOW))
